@@ -6,11 +6,13 @@ The newest whole one is found, damaged ones are set aside for their owner, older
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import Iterable
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any, Final
 
 from gpu_runner import atomic
@@ -54,23 +56,20 @@ PROBE_BYTES: Final = 32 * 1024 * 1024
 def time_writing(folder: Path, size_bytes: int) -> float:
     """Return the seconds that a checkpoint of this size takes to write in a folder.
 
-    A directory of up to PROBE_BYTES is written there as a checkpoint is, and removed. Raises
-    `SystemFailure`.
+    Up to PROBE_BYTES are written and summed as those of a checkpoint, into a file without a name:
+    nothing stays of it, whatever becomes of this process. Raises `SystemFailure`.
     """
     size = max(1, min(size_bytes, PROBE_BYTES))
-    content, place = os.urandom(size), folder / f"write-test-{os.getpid()}"
-
-    def fill(inside: Path) -> None:
-        with (inside / "content").open("xb") as file:
-            file.write(content)
-
-    started = time.monotonic()
+    content, started = os.urandom(size), time.monotonic()
     try:
-        atomic.publish(place, fill)
-    finally:
-        seconds = time.monotonic() - started
-        atomic.remove_folder(place)
-    return seconds * max(1.0, size_bytes / size)
+        with TemporaryFile(dir=folder) as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise write_failure(folder / "checkpoints", error) from error
+    hashlib.sha256(content)
+    return (time.monotonic() - started) * max(1.0, size_bytes / size)
 
 
 def check_room(final: Path, model: Any, stored_as: dtype | None = None) -> None:

@@ -29,6 +29,8 @@ from unfrozen.schema.event_log import MAX_LINE_LENGTH
 LOG_NAME: Final = "events.jsonl"
 CHUNK_BYTES: Final = 256 * 1024
 MOST_LINE_BYTES: Final = MAX_LINE_LENGTH
+MOST_DAMAGE_BYTES: Final = 64 * 1024 * 1024
+"""Of the end of a log, in which its last event is looked for."""
 _HEAD: Final = {"run": str, "seq": int, "att": int, "kind": str}
 
 
@@ -130,16 +132,13 @@ def event_lines(path: Path) -> Iterator[bytes]:
         yield from (line for _, line in tail.read())
 
 
-def last_event(path: Path, within: int | None = None) -> dict[str, Any] | None:
-    """The last whole event of a log, or None when it holds none.
-
-    `within` bounds how many bytes of its end are looked at; else it may be all of them, each once.
-    """
+def last_event(path: Path, within: int = MOST_DAMAGE_BYTES) -> dict[str, Any] | None:
+    """The last whole event of a log, or None when it holds none in its last `within` bytes."""
     return next(events_backwards(path, within), None)
 
 
-def events_backwards(path: Path, within: int | None = None) -> Iterator[dict[str, Any]]:
-    """The whole events of a log from its end, in at most the last `within` bytes of it."""
+def events_backwards(path: Path, within: int) -> Iterator[dict[str, Any]]:
+    """The whole events in the last `within` bytes of a log, from its end."""
     for line in lines_backwards(path, within):
         if (event := parse(line)) is not None:
             yield event
@@ -155,12 +154,12 @@ def last_value(path: Path, metric: str, within: int = 8 * CHUNK_BYTES) -> float 
     return None
 
 
-def lines_backwards(path: Path, within: int | None) -> Iterator[bytes]:
+def lines_backwards(path: Path, within: int) -> Iterator[bytes]:
     """Lines that end in a newline, the last one first; long ones come cut, and so as damage."""
     descriptor = open_plain(path)
     try:
         end = os.fstat(descriptor).st_size
-        low = 0 if within is None else max(0, end - within)
+        low = max(0, end - within)
         rest: bytes | None = None  # the end of a line whose start lies before; None: not whole
         while end > low:
             start = max(low, end - CHUNK_BYTES)

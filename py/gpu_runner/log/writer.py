@@ -28,7 +28,7 @@ from typing import Final, Protocol
 
 from gpu_runner.errors import CheckpointError
 from gpu_runner.locks import wait_for_lock
-from gpu_runner.log.tail import LOG_NAME, is_line_start, last_event
+from gpu_runner.log.tail import LOG_NAME, MOST_DAMAGE_BYTES, is_line_start, last_event
 from unfrozen.events import COMPONENTS, INSTANTS, KINDS, STATUSES, VERSION, unknown_metrics
 from unfrozen.plain import UNTRUSTED, NotPlain, open_plain
 
@@ -165,8 +165,12 @@ class EventLog:
         self.close()
 
     def _continue(self, *, resumes: bool) -> None:
-        self._torn = not is_line_start(self.path, os.fstat(self._fd).st_size)
+        size = os.fstat(self._fd).st_size
+        self._torn = not is_line_start(self.path, size)
         last = last_event(self.path)
+        if last is None and size > MOST_DAMAGE_BYTES:
+            damage = f"the last {MOST_DAMAGE_BYTES:,} of the {size:,} bytes of {self.path}"
+            raise LogError(f"{damage} hold no event: cut them off after its last whole line")
         if last is None:
             return
         self.begun = True

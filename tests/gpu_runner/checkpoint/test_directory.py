@@ -1,3 +1,6 @@
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -112,3 +115,30 @@ def test_what_does_not_fit_is_refused_before_it_is_written(tmp_path: Path) -> No
     with pytest.raises(SystemFailure, match=r"hf needs 512 TiB for its weights, and .* are free"):
         checkpoint.check_room(tmp_path / "export" / "hf", vast, torch.bfloat16)
     checkpoint.check_room(tmp_path / "hf", torch.nn.Linear(2, 2))
+
+
+FOREVER = """
+from pathlib import Path
+from gpu_runner.checkpoint.directory import time_writing
+print("begins", flush=True)
+while True:
+    time_writing(Path("{}"), 1_000_000)
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_while_it_times_the_disk_leaves_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FOREVER.format(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"begins\n"
+        time.sleep(0.05)
+        process.kill()
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_folder_that_nothing_can_be_written_in_is_named(full_disk: int, tmp_path: Path) -> None:
+    with pytest.raises(SystemFailure, match=r"checkpoints could not be written .* Make room"):
+        checkpoint.time_writing(tmp_path, 2 * full_disk)
+    seconds = checkpoint.time_writing(tmp_path, full_disk // 4)
+    assert seconds > 0

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from gpu_runner.log.writer import MAX_LINE_BYTES, EventLog, LogError, SystemClock
+from gpu_runner.log.writer import MAX_LINE_BYTES, EventLog, LogError, SystemClock, log_later
 from unfrozen.events import KINDS, METRIC_NAMES
 
 
@@ -138,6 +138,16 @@ def test_a_log_has_one_writer_at_a_time(path: Path) -> None:
         with pytest.raises(LogError, match="being written by another process"):
             EventLog(path, run="run-1", clock=SetClock(), attempt=1)
     EventLog(path, run="run-1", clock=SetClock(), attempt=1).close()
+
+
+def test_a_log_that_ends_in_nothing_but_damage_is_refused_in_words(path: Path) -> None:
+    with EventLog(path, run="run-1", clock=SetClock()) as log:
+        log.emit("metrics", 1, m={"train/loss": 2.0})
+    os.truncate(path, 10 * 2**30)  # as a file system may leave it that lost power
+    refused = r"the last 67,108,864 of the 10,737,418,240 bytes of .* hold no event: cut them off"
+    with pytest.raises(LogError, match=refused):
+        EventLog(path, run="run-1", clock=SetClock(), attempt=1)
+    assert log_later(path.parent, "blend", 1, []) == f"{path} holds no event"
 
 
 def test_a_resume_goes_on_with_the_next_number_and_the_next_attempt(path: Path) -> None:
