@@ -71,6 +71,10 @@ TEXTS = {
     "no UTF-8": b'{"model_type": "\xff\xfe", "prompt": "\xc3"}\n',
     "cut off": b'{"model_type": "llama", "prompt": "a',
     "no object": b"[1, null, [2]]",
+    "footer of a table": b"PAR1" + b"\xff" * 100 + (90).to_bytes(4, "little") + b"PAR1",
+    "footer without end": b"PAR1" + b"\xff" * 100 + (2**31).to_bytes(4, "little") + b"PAR1",
+    "database": b"SQLite format 3\x00" + b"\xff" * 100,
+    "weights elsewhere": b'{"weight_map": {"lm_head.weight": "/etc/passwd", "a": [1]}}',
     "nothing": b"",
 }
 
@@ -102,6 +106,12 @@ def model_of(place: Path) -> object:
     source = load.find(str(place))
     tokenizer = load.load_tokenizer(source)
     return load.load(source, tokenizer, "fp32", torch.device("cpu"))
+
+
+def model_by_index(place: Path) -> object:
+    """The same of one whose weights are in several files."""
+    (place / "model.safetensors").unlink()
+    return model_of(place)
 
 
 def planned(*options: str) -> None:
@@ -151,6 +161,7 @@ READERS: dict[str, Callable[[Path, Path], object]] = {
             *("special_tokens_map.json", "added_tokens.json"),
         )
     },
+    "index of weights": in_place_of("model.safetensors.index.json", model_by_index),
     "GGUF": under_a_name("model.gguf", lambda file: model_of(file)),
     "shard": lambda file, _: StoredTensors([file]),
     "sample log": under_a_name(

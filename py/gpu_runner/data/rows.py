@@ -40,6 +40,9 @@ ReportProgress = Callable[[str, float, int], None]
 _DEEPEST: Final = 100  # lists and objects in each other; a tool's description has about ten
 _LONGEST: Final = 600  # characters of a reason
 MOST_CHARACTERS: Final = 2**26  # of a row
+_TOO_LONG: Final = f"it has more than {MOST_CHARACTERS:,} characters: divide that row"
+_ROWS_AT_ONCE: Final = 256  # of a Parquet file, whose pages may repeat one long text for each
+_LARGE_BYTES: Final = 2**22  # of so many rows: larger ones become objects one by one
 PARSED_AT_ONCE: Final = 2**26  # characters of an array; a longer one is parsed value by value
 
 
@@ -95,7 +98,7 @@ class SourceReader:
         try:
             yield from self._rows()
         except OSError as error:
-            raise DataError(f"{self.source} cannot be read: {error.strerror}.") from None
+            raise DataError(f"{self.source} cannot be read: {error.strerror or error}.") from None
         except RuntimeError as error:  # no home directory of that name
             reason = str(error).rstrip(".")
             raise DataError(f"{self.source} cannot be read: {reason}.") from None
@@ -137,7 +140,7 @@ class SourceReader:
             else:
                 yield from _line_rows(path, _lines(path, file))
 
-    def _parquet_rows(self, path: Path) -> Iterator[PlacedRow]:
+    def _parquet_rows(self, path: Path) -> Iterator[tuple[str, _RowOrReason]]:
         try:
             import pyarrow  # type: ignore[import-not-found, import-untyped, unused-ignore]
             from pyarrow import parquet
@@ -147,13 +150,17 @@ class SourceReader:
             ) from None
         try:
             file, number = parquet.ParquetFile(path), 0
-            for batch in file.iter_batches():
-                for row in batch.to_pylist():
-                    yield f"{path}[{number}]", _without_none(row)
-                    number += 1
+            for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE):
+                alone = batch.nbytes > _LARGE_BYTES
+                for start in range(batch.num_rows) if alone else (0,):
+                    for row in batch.slice(start, 1 if alone else None).to_pylist():
+                        place = f"{path}[{number}]"
+                        too_long = alone and len(str(row)) > MOST_CHARACTERS
+                        yield place, _TOO_LONG if too_long else _without_none(row)
+                        number += 1
                 self.share = number / file.metadata.num_rows
-        except (pyarrow.ArrowException, ValueError) as error:  # a name in it that is not UTF-8
-            reason = str(error).splitlines()[0].rstrip(".")
+        except (pyarrow.ArrowException, MemoryError, OSError, ValueError) as error:
+            reason = (str(error).splitlines() or ["there is not enough memory"])[0].rstrip(".")
             raise DataError(f"{path} is no Parquet file that can be read ({reason}).") from None
 
     def _hub_rows(self, wanted: RowSource) -> Iterator[PlacedRow]:
@@ -263,8 +270,7 @@ def _lines(path: Path, file: TextIOWrapper) -> Iterator[str]:
     for number in count(1):
         line = file.readline(MOST_CHARACTERS + 1)
         if len(line) > MOST_CHARACTERS:
-            text = f"{path}:{number} has more than {MOST_CHARACTERS:,} characters: divide that row."
-            raise DataError(text)
+            raise DataError(f"{path}:{number} {_TOO_LONG.removeprefix('it ')}.")
         if not line:
             return
         yield line

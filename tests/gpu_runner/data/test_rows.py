@@ -118,6 +118,30 @@ def test_tables_of_text_are_read(tmp_path: Path, name: str, separator: str) -> N
     assert [where.rsplit(":")[1] for where, _ in read_rows(str(tmp_path / name))] == ["2", "4"]
 
 
+def test_a_damaged_parquet_file_is_named_with_what_is_wrong_in_it(tmp_path: Path) -> None:
+    place = tmp_path / "rows.parquet"
+    parquet.write_table(pyarrow.Table.from_pylist([{"text": "a"}] * 9), place)
+    whole = place.read_bytes()
+    size = int.from_bytes(whole[-8:-4], "little")
+    place.write_bytes(whole[: -8 - size] + b"\xff" * size + whole[-8:])
+    with pytest.raises(DataError, match=r"no Parquet file that can be read \(Couldn't deserial"):
+        read(place)
+
+
+def test_a_row_of_parquet_that_is_too_long_is_bad_and_the_others_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gpu_runner.data.rows.MOST_CHARACTERS", 5_000_000)
+    place = tmp_path / "rows.parquet"
+    texts = ["a", "b" * 6_000_000, "c"]
+    parquet.write_table(pyarrow.table({"text": texts}), place, compression="zstd")
+    assert place.stat().st_size < 50_000
+    with pytest.raises(DataError, match=r"rows\.parquet\[1\]: it has more than .* divide that row"):
+        read(place)
+    reader = SourceReader(str(place), skip_bad=True)
+    assert [row["text"] for _, row in reader] == ["a", "c"]
+
+
 def test_parquet_is_read_without_the_empty_fields_a_table_has(tmp_path: Path) -> None:
     calls = [{"name": "f", "arguments": {"x": 1}}]
     chat: list[dict[str, object]] = [
