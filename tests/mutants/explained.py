@@ -13,6 +13,10 @@ EXPLAINED: Final[dict[tuple[str, str], str]] = {
     ): "a quarter of a byte, of whole bytes rounded",
     (
         "overhead.py",
+        "own, late = size - states - present, max(0, grads - present)",
+    ): "a quarter of a byte, of whole bytes rounded",
+    (
+        "overhead.py",
         'return round(LEFT_OVER * (inside + parts.get("workspace", 0) + part.watched))',
     ): "a quarter of a byte, rounded",
     (
