@@ -147,6 +147,10 @@ def _query(given: object, has_page: bool) -> str:
 def _print_families(as_json: bool) -> int:
     """Print how each model type is counted; return the exit code."""
     version, found = derived.table().transformers, families()
+    if find_spec("gpu_runner"):
+        bounded = [name for name, how in found.items() if how == "bounded"]
+        traced = import_module("gpu_runner.model.meta_tensors").traceable(bounded)
+        found |= dict.fromkeys(traced, "traced")
     lines = (f"{name:32}{how}" for name, how in sorted(found.items()))
     data = {"transformers": version, "families": found}
     return _print(json.dumps(data) if as_json else "\n".join((f"transformers {version}", *lines)))

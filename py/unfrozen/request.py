@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, Literal, NamedTuple
@@ -28,6 +29,7 @@ from unfrozen.job.cluster import SHARDINGS, Cluster
 from unfrozen.memory.explain import explain
 from unfrozen.model import catalogue
 from unfrozen.model.names import LARGEST_CONFIG_BYTES, ModelSource, loaded_name
+from unfrozen.model.traced import Model, NotTraced, built_by
 from unfrozen.plain import read_named, read_plain
 from unfrozen.plan import VERDICTS, Plan, plan_job
 from unfrozen.plan import plan as plan_of
@@ -339,6 +341,18 @@ def answer_of(asked: Request, read: ReadLengths | None = None) -> PlanAnswer | P
     """Return the answer to a request; `read` reads a file of data with the model's tokenizer,
     without it tokens are estimated. Raises PlanError, for a list where no job can be planned.
     """
+    with built_by(_build):
+        return _answer_of(asked, read)
+
+
+def _build(config: Mapping[str, Any]) -> Model:
+    """Return the model of a config.json, built where PyTorch is. Raises `NotTraced`."""
+    if find_spec("gpu_runner") is None:
+        raise NotTraced
+    return import_module("gpu_runner.model.meta_tensors").build(config)  # type: ignore[no-any-return]
+
+
+def _answer_of(asked: Request, read: ReadLengths | None) -> PlanAnswer | PlannedList:
     if asked.gpus is not None and asked.job is asked.model is asked.typed is None:
         return _choose(asked, read or _estimated_lengths)
     try:

@@ -7,6 +7,7 @@ Reading order:
 - `attention` — attention that never crosses a document, for models of transformers
 - `gguf_file` — a GGUF file, parsed once, or written from a model
 - `load` — a causal model is found, checked and loaded whole
+- `meta_tensors` — the tensors of a model that is built without memory, for a plan
 - `sharded_load` — each process reads only its shard
 - `save` — a model is written, whole or file by file
 - `fused_blocks` — blocks of Llama-like models that save fewer activations

@@ -36,7 +36,8 @@ def answer(planned: Plan, *, with_advice: bool = True) -> dict[str, object]:
 
     `band` is of the device memory, in GiB. `chance` is the probability that the job runs on its
     GPU, `verdict` the word for it, and `fits` whether it is as high as a margin must be. `family`
-    is "exact" where the model's tensors are transformers' own, "bounded" where they are estimated;
+    is "exact" where the model's tensors are transformers' own, "traced" where it built them for
+    this plan, "bounded" where they are estimated;
     `task` is there for a model that no command here trains: what it is, and what was planned of it.
     `framework` is there where the job names one: what it set, why, and the source; `holder` where
     GPUs hold different layers: the rank that the plan describes, of how many.
@@ -53,7 +54,7 @@ def answer(planned: Plan, *, with_advice: bool = True) -> dict[str, object]:
         "verdict": planned.verdict,
         "min_gpus": min_gpus(planned),
         "band": list(planned.band_gib),
-        "family": "bounded" if a.guesses_tensors else "exact",
+        "family": a.counted,
         "advice": [entry.as_json() for entry in advise(planned)] if with_advice else [],
         **({"task": a.task} if a.task else {}),
         **framework_json(planned.job),

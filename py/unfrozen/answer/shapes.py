@@ -163,7 +163,9 @@ PLAN: Final = record(
         "verdict": enum(*VERDICTS),
         "min_gpus": noted(integer(), "Fewest GPUs of this kind; 0 for none."),
         "band": _BAND,
-        "family": noted(enum("exact", "bounded"), "Whether the model's tensors are counted."),
+        "family": noted(
+            enum("exact", "traced", "bounded"), "Whether the model's tensors are counted."
+        ),
         "advice": noted(array(_ANYTHING, _MOST), "Changes: what each saves in GiB and costs."),
         "job": JOB,
         "rent": _RENT,

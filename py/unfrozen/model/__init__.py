@@ -9,13 +9,14 @@ Reading order:
 5. `families` — eighty types, by what they have in common
 6. `attention_windows` — how far back each layer attends
 7. `derived` — the tensors of families, as programs that were derived from transformers
-8. `structure` — which of them are layers, what of each ranks share, and what kind a layer is
-9. `unknown_keys` — keys of a config.json that nobody reads, and that may change tensors
-10. `vision_language` — vision-language models: encoder, projector, language model
-11. `tasks` — models that predict no next token: what they are, and their heads
-12. `config` — `ModelConfig`: reads a config.json, counts and lists the tensors
-13. `catalogue` — published models by name, from `published.json`
-14. `names` — copies and fine-tunes of them, sizes alone, and answers of the hub
+8. `traced` — the tensors of other families, where something builds their models
+9. `structure` — which of them are layers, what of each ranks share, and what kind a layer is
+10. `unknown_keys` — keys of a config.json that nobody reads, and that may change tensors
+11. `vision_language` — vision-language models: encoder, projector, language model
+12. `tasks` — models that predict no next token: what they are, and their heads
+13. `config` — `ModelConfig`: reads a config.json, counts and lists the tensors
+14. `catalogue` — published models by name, from `published.json`
+15. `names` — copies and fine-tunes of them, sizes alone, and answers of the hub
 """
 
 from unfrozen.errors import ModelError

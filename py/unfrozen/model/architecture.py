@@ -130,6 +130,7 @@ __all__ = ["Architecture", "Experts", "Tensor", "divided"]
 QkNorm = Literal["none", "head", "width"]
 # rms multiplies by its weight in the compute dtype, rms_fp32 in fp32 (Gemma, OLMo 2);
 # layer_fp32 has no weight (OLMo), layer_scaled is written out in fp32 and has one (Cohere)
+Counted = Literal["exact", "traced", "bounded"]
 NormKind = Literal["rms", "rms_fp32", "layer", "layer_fp32", "layer_scaled"]
 NormPlaces = Literal["pre", "post", "sandwich"]
 
@@ -240,6 +241,8 @@ class Architecture:
     task: str = ""  # what it is made for, where that is not the next token, as text
     estimated: str = ""  # what of its activations is not known exactly, as text
     unknown_keys: tuple[str, ...] = ()  # of its config.json, that may change tensors
+    counted: Counted = "exact"  # how its tensors are known
+    counted_by: str = ""  # how that came, as a sentence
 
     def __post_init__(self) -> None:
         if self.heads % self.kv_heads:
@@ -332,11 +335,6 @@ class Architecture:
         return any(isinstance(layer.mixer, Delta) for layer in (self, *self.variants))
 
     @property
-    def guesses_tensors(self) -> bool:
-        """Whether tensors are estimated too, and with them all that is as large as they are."""
-        return "tensors" in self.estimated.partition(",")[0]
-
-    @property
     def guesses(self) -> str:
         """What of its activations is estimated, as text; empty where all of it is known."""
         mixers = {type(layer.mixer) for layer in (self, *self.variants)}
@@ -351,15 +349,15 @@ class Architecture:
     @property
     def notes(self) -> list[str]:
         """Sentences: what of it is estimated or unknown, and what it is made for."""
-        what = "all of it" if self.guesses_tensors else "its activations"
+        what = "all of it" if self.counted == "bounded" else "its activations"
         guessed = f"Estimated: {self.guesses}; {what} may be half as much, or twice."
         keys = ", ".join(self.unknown_keys)
         unknown = (
             f"Unknown in config.json: {keys}. The plan assumes that this changes no tensor: compare"
             " its parameters with those of the model's weights."
         )
-        notes = [guessed] * bool(self.guesses) + [unknown] * bool(self.unknown_keys)
-        return notes + [self.task] * bool(self.task)
+        notes = [self.counted_by, guessed * bool(self.guesses), unknown * bool(self.unknown_keys)]
+        return [note for note in (*notes, self.task) if note]
 
     def split(self, ranks: int, expert_parallel: int = 1, own: int | None = None) -> Architecture:
         """Return the share of one of `ranks` tensor-parallel ranks: heads, ffn, experts and

@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 
 from unfrozen.data_files import read_json
 from unfrozen.errors import ModelError
-from unfrozen.model import derived, structure, tasks
-from unfrozen.model.architecture import Architecture, Experts, Tensor
+from unfrozen.model import derived, structure, tasks, traced
+from unfrozen.model.architecture import Architecture, Counted, Experts, Tensor
 from unfrozen.model.attention_windows import windows
 from unfrozen.model.families import READERS
 from unfrozen.model.fields import Fields
@@ -69,7 +69,7 @@ def _read_encoder(kind: str, config: Mapping[str, object]) -> Architecture:
     saved = f"its tensors, taken for those of {kind} of its sizes, and what its layers save"
     task = f"{kind[:1].upper()}{kind[1:]}: planned with a classifier, by positions of an image."
     task = task if "image" in kind else task.replace(", by positions of an image", "")
-    return replace(found, model_type=name, estimated=saved, task=task)
+    return replace(found, model_type=name, estimated=saved, counted="bounded", task=task)
 
 
 def families() -> dict[str, str]:
@@ -88,22 +88,33 @@ def has_family(model_type: object) -> bool:
 
 
 def _read_derived(model_type: str, config: Mapping[str, object]) -> Architecture:
-    """Return the architecture of a family whose tensors were derived from transformers."""
-    table = derived.table()
+    """Return the architecture of a family whose tensors were derived from transformers, or are
+    traced now where they were not. Raises ModelError.
+    """
+    table, problem, tensors = derived.table(), Exception(), list[Tensor]()
+    counted: Counted = "bounded" if model_type in table.bounded else "exact"
     try:
         entry = table.entries[model_type]
-        tensors = derived.tensors_of(entry, config, table.entries)
-        whole = derived.whole_config(entry, config, table.entries)
-    except derived.NotComputed as error:
-        bound = f"its tensors cannot be counted: {error}"
-        raise ModelError("model_type", model_type, bound, "copy the model's config.json") from None
+        own = derived.tensors_of(entry, config, table.entries)
+        whole, tensors = derived.whole_config(entry, config, table.entries), own
     except (KeyError, derived.NotDerived) as error:
-        return _read_alike(model_type, config, error)
+        problem = error
+    note = ""
+    if not tensors or counted == "bounded":
+        try:
+            version, whole, tensors = traced.trace(config)
+            counted, note = "traced", f"Its tensors are those that transformers {version} builds."
+        except traced.NotTraced as error:
+            note = f"Not traced: {error}." if str(error) else ""
+    if not tensors and isinstance(problem, derived.NotComputed) and counted == "exact":
+        bound = f"its tensors cannot be counted: {problem}"
+        raise ModelError("model_type", model_type, bound, "copy the model's config.json")
+    if not tensors:
+        return replace(_read_alike(model_type, config, problem), counted_by=note)
     structure.check_sizes(tensors)
-    found = structure.read(model_type, whole, tensors)
-    if model_type not in table.bounded:
-        return found
-    return replace(found, estimated=f"some of its tensors, and {found.estimated}")
+    found = replace(structure.read(model_type, whole, tensors), counted=counted, counted_by=note)
+    some = f"some of its tensors, and {found.estimated}"
+    return replace(found, estimated=some) if counted == "bounded" else found
 
 
 def _read_alike(model_type: str, config: Mapping[str, object], error: Exception) -> Architecture:
@@ -113,6 +124,8 @@ def _read_alike(model_type: str, config: Mapping[str, object], error: Exception)
     """
     sizes = structure.sizes(config)
     if missing := [key for key in _ALIKE if key not in sizes]:
+        if not has_family(model_type):
+            raise _unknown("model_type", model_type, isinstance(config.get("text_config"), Mapping))
         bound = f"without it a {model_type} cannot be estimated"
         if isinstance(error, derived.NotDerived):
             bound += f"; {error}"
@@ -125,7 +138,8 @@ def _read_alike(model_type: str, config: Mapping[str, object], error: Exception)
         "its tensors, taken for those of a common decoder of its sizes, and what its layers save"
     )
     seen = windows(model_type, Fields(structure.text_config(config)), found.layers)
-    return replace(found, model_type=model_type, estimated=words, windows=seen)
+    found = replace(found, estimated=words, counted="bounded")
+    return replace(found, model_type=model_type, windows=seen)
 
 
 def _read(model_type: str, config: Mapping[str, object], nested: bool = False) -> Architecture:
@@ -162,11 +176,8 @@ def _model_type(config: Mapping[str, object]) -> str:
     value = config.get("model_type")
     if value is None:
         raise ModelError("model_type", "nothing", "config.json must name its model type", _remedy())
-    known = isinstance(value, str) and (
-        has_family(value) or structure.sizes(config).keys() >= {*_ALIKE}
-    )
-    if not isinstance(value, str) or not known:
-        raise _unknown("model_type", value, isinstance(config.get("text_config"), Mapping))
+    if not isinstance(value, str):
+        raise _unknown("model_type", value)
     return value
 
 

@@ -166,7 +166,7 @@ class _Run:
         for name, usual in defaults.items():
             if isinstance(usual, dict) and isinstance(own := given.get(name, usual), Mapping):
                 inner = self._entry["inner"].get(name, {}) if name in given and not path else {}
-                if own.get("model_type") == given.get("model_type"):  # as Qwen3-VL's own file says
+                if own.get("model_type") in ("", given.get("model_type")):  # as in some own files
                     own = {**own, "model_type": usual.get("model_type")}
                 family = own.get("model_type", usual.get("model_type"))
                 if family != usual.get("model_type"):  # which has its own defaults

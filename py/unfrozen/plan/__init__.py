@@ -117,7 +117,7 @@ class Plan:
         that nobody has traced, and all of a model whose tensors are not known.
         """
         a, parts = self.job.model.architecture, self.instants[self.peak_instant]
-        if a.guesses_tensors:
+        if a.counted == "bounded":
             return sum(parts.values())
         return parts.get("activations", 0) if a.guesses else 0
 

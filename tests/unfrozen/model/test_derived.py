@@ -75,7 +75,7 @@ def test_tensors_are_those_of_transformers_for_a_config_that_was_not_traced(
             "Estimated: what its layers save, by the shapes of their tensors; its act",
             False,
         ),
-        ("diffllama", "Estimated: some of its tensors, and what its layers save", True),
+        ("nowhere", "Estimated: its tensors, taken for those of a common decoder", True),
     ],
 )
 def test_a_plan_says_what_of_such_a_family_is_estimated_and_its_band_holds_it(
@@ -122,7 +122,7 @@ def test_the_table_is_small_enough_to_be_loaded_with_the_page() -> None:
 
 def test_a_type_that_is_nowhere_is_a_decoder_of_its_sizes_or_is_refused() -> None:
     found = ModelConfig.from_hf({"model_type": "nowhere", **SMALL}).architecture
-    assert found.guesses_tensors
+    assert found.counted == "bounded"
     assert (found.model_type, found.hidden) == ("nowhere", SMALL["hidden_size"])
     for key in ("hidden_size", "vocab_size", "num_hidden_layers"):
         with pytest.raises(ModelError, match=r"and \d+ more"):
