@@ -23,6 +23,7 @@ EXPLAINED = {
     ("py/gpu_runner/installed.py", "read_text"): OF_THE_PACKAGE,
     ("py/gpu_runner/log/commands.py", "open"): "a folder, to flush it",
     ("py/gpu_runner/machine/description.py", "read_text"): OF_THE_SYSTEM,
+    ("py/gpu_runner/model/meta_tensors.py", "read_text"): "source of an installed package",
     ("py/gpu_runner/outgoing.py", "read_text"): "a folder that was verified",
     ("py/gpu_runner/plan/machine.py", "read_text"): OF_THE_SYSTEM,
     ("py/gpu_runner/serve/publish.py", "read_text"): OF_THE_PACKAGE,

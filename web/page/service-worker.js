@@ -15,7 +15,7 @@
 /* global FILES, CELLS_POLICY -- written in by web/site_builder/assets.py: sha256 and bytes of each file by its path (the first
    line, which `unfrozen publish` replaces), and the Content-Security-Policy of the worker */
 
-const SMALL_BYTES = 400_000; // larger files, but for pages, are kept when they are fetched
+const SMALL_BYTES = 400_000; // larger files, but for pages and their data, are kept when they are fetched
 const LATER_MS = 2000; // copying and hashing what starts Python would take time from its start
 const ISOLATED = { "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp" };
 const ROOT = new URL("./", self.location.href).href;
@@ -44,7 +44,7 @@ function pathOf({ method, url }) {
 }
 
 async function keepSmallFiles() {
-  const names = Object.keys(FILES).filter((path) => path.endsWith(".html") || FILES[path].bytes <= SMALL_BYTES);
+  const names = Object.keys(FILES).filter((path) => /\.(html|json)$/.test(path) || FILES[path].bytes <= SMALL_BYTES);
   const older = await Promise.all((await olderCaches()).map((name) => caches.open(name)));
   for (let from = 0; from < names.length; from += 8) await Promise.all(names.slice(from, from + 8).map(keep));
 

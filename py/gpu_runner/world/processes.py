@@ -440,8 +440,8 @@ def language_weights(model: Any) -> set[nn.Parameter]:
     config: Any = getattr(model, "config", None)
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     parts = [model] if text is config else [model.get_decoder(), model.get_output_embeddings()]
-    towers = {p for tower in _towers(model, model) for p in tower.parameters()}
-    return {p for part in parts if part is not None for p in part.parameters()} - towers
+    towers = {p for tower in _towers(model, model) for p in tower.parameters()} if config else {}
+    return {p for part in parts if part is not None for p in part.parameters() if p not in towers}
 
 
 def _towers(module: nn.Module, model: Any) -> Iterator[nn.Module]:

@@ -62,10 +62,10 @@ class Attention(NamedTuple):
 
 
 def by_megatron(job: Job) -> bool:
-    """Return whether Megatron-Core runs a job: it is named, or gradients are wider than weights."""
+    """Return whether Megatron-Core runs a job: it is named, or weights have wider gradients."""
     if job.framework:
         return job.framework.name == "megatron"
-    return BYTES[job.recipe.grads] > BYTES[job.recipe.params]
+    return not job.recipe.lora and BYTES[job.recipe.grads] > BYTES[job.recipe.params]
 
 
 def kernel(job: Job) -> Kernel:
