@@ -13,7 +13,7 @@ from unfrozen.planner.presets import PRESETS
 
 COMMON_PLANS: Final = "common-plans.json"
 _DEFAULT: Final = {"model": "meta-llama/Llama-3.1-8B", "gpu": "A100 80GB SXM"}
-"""What the planner plans where a state does not say."""
+"""The planner takes these where a state names none."""
 _MODELS: Final = (
     _DEFAULT["model"],
     "meta-llama/Llama-3.2-1B",

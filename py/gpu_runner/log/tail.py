@@ -30,7 +30,7 @@ LOG_NAME: Final = "events.jsonl"
 CHUNK_BYTES: Final = 256 * 1024
 MOST_LINE_BYTES: Final = MAX_LINE_LENGTH
 MOST_DAMAGE_BYTES: Final = 64 * 1024 * 1024
-"""Of the end of a log, in which its last event is looked for."""
+"""The last event of a log is looked for in this much of its end."""
 _HEAD: Final = {"run": str, "seq": int, "att": int, "kind": str}
 
 

@@ -250,7 +250,7 @@ own; transformers documentation, Apple Silicon; docs/mac.md of Axolotl)."""
 
 
 _NEWEST: Final = {"flash3": ("H", "GH"), "flash4": ("H", "GH", "B", "GB2", "GB3")}
-"""How the GPUs are called that kernels of an attention exist for: Hopper, and with it Blackwell's
+"""Kernels of an attention exist for GPUs whose names begin so: Hopper, and with it Blackwell's
 of data centers (Dao-AILab/flash-attention README; flash_attn/cute/interface.py)."""
 
 

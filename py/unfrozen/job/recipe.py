@@ -512,7 +512,7 @@ class Recipe:
 
     @property
     def flashes(self) -> bool:
-        """Whether attention is FlashAttention, of any version: without a mask or stored scores."""
+        """Return whether attention is FlashAttention of any version, which stores no scores."""
         return self.attention.startswith("flash")
 
     @property

@@ -48,7 +48,7 @@ and written; softmax in fp32 and cast back, each read and written; read by the p
 Backward two products read the scores' gradient and one writes it, one reads the scores; the casts,
 the softmax (gradient and result read) and the scaling are read and written."""
 FUSED_SCORES: Final = (4, 7)
-"""The same in numbers of the scores' width, where one kernel scales, masks and takes the softmax,
+"""One kernel that scales, masks and takes the softmax moves so many numbers of the scores' width,
 as in Megatron-LM (fused_kernels/scaled_upper_triang_masked_softmax.h)."""
 BACKWARD: Final = 2.5
 """Matmuls backward over those forward: five to two."""
