@@ -6,6 +6,7 @@
 import { SITE } from "../page/site.js";
 import { check } from "../schema/check.js";
 import { shapes } from "../schema/schema.js";
+import { sentence } from "./notices.js";
 import { currentToken, runner } from "./runner.js";
 
 const RETRY_MS = 700;
@@ -88,7 +89,8 @@ export async function post(path, body) {
     });
     const text = await answer.text();
     const { status } = answer;
-    if (!answer.ok) return { data: null, problem: sentence(parseReason(text)), status };
+    const refusal = () => sentence(parseReason(text).trim() || "the server refused without giving a reason");
+    if (!answer.ok) return { data: null, problem: refusal(), status };
     const data = parseAnswer(text);
     return { data, problem: data ? "" : "This page cannot read the server's answer: reload the page.", status };
   } catch {
@@ -103,11 +105,6 @@ function parseReason(text) {
   } catch {
     return text;
   }
-}
-
-function sentence(text) {
-  const reason = text.trim() || "the server refused without giving a reason";
-  return reason.charAt(0).toUpperCase() + reason.slice(1) + (/[.!?]$/.test(reason) ? "" : ".");
 }
 
 /**

@@ -183,7 +183,8 @@ function doingText(beat) {
   return `${sentence(`${beat.doing}${share}`)} `;
 }
 
-function sentence(text) {
+/** Returns a text with a capital and a full stop. */
+export function sentence(text) {
   const trimmed = String(text).trim();
   const capital = trimmed.charAt(0).toUpperCase() + trimmed.slice(1);
   return /[.!?]$/.test(capital) ? capital : `${capital}.`;
