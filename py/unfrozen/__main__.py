@@ -84,7 +84,8 @@ def main(
         from unfrozen.answer.shapes import schemas  # no plan needs them
 
         return _print(json.dumps(schemas()))
-    asked = Request(**{one.name: getattr(options, one.name) for one in fields(Request)})
+    names = [one.name for one in fields(Request) if one.name in options]
+    asked = Request(**{name: getattr(options, name) for name in names})
     try:
         query = _query(load_jobs(asked).given, open_plan is not None) if options.open else None
         found = answer_of(asked, read_lengths)

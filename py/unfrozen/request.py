@@ -63,11 +63,13 @@ _OF_JOB: Final = ("explain", "all_gpus", "solve", "compare", "tokens", "mfu", "o
 class Request:
     """What is to be planned, and what to say of it: the options of `unfrozen plan` by name.
 
-    `job` is a file of jobs or of a trainer, `typed` a trainer's command; `recipe`, `cluster` and
-    `gpu` may be JSON text; `data` is a file or "rows x epochs x tokens".
+    `job` is a file of jobs or of a trainer, `text` what it says where it is at hand without the
+    file, `typed` a trainer's command; `recipe`, `cluster` and `gpu` may be JSON text; `data` is a
+    file or "rows x epochs x tokens".
     """
 
     job: str | Mapping[str, Any] | None = None
+    text: str | None = None
     typed: Sequence[str] | None = None
     model: str | Mapping[str, Any] | None = None
     recipe: str | Mapping[str, Any] | None = None
@@ -415,7 +417,11 @@ class LoadedJobs(NamedTuple):
 
 def load_jobs(asked: Request) -> LoadedJobs:
     """Return the job or jobs as plain data, with what the options change. Raises PlanError."""
-    if isinstance(asked.job, str) and asked.model is None and is_hub_name(asked.job):
+    if asked.text:
+        if isinstance(asked.job, Mapping):
+            raise PlanError("text", asked.text, "a job and a text are two jobs", "drop one")
+        asked = replace(asked, job=asked.job or "")
+    elif isinstance(asked.job, str) and asked.model is None and is_hub_name(asked.job):
         asked = replace(asked, job=None, model=asked.job)
     if asked.job is None and asked.model is None and asked.typed is None:
         raise PlanError("job", "nothing", "there is nothing to plan", "give a file, - or --model")
@@ -425,7 +431,7 @@ def load_jobs(asked: Request) -> LoadedJobs:
             raise PlanError(name, getattr(asked, name), "it needs a number of tokens", "--tokens")
     cluster = {} if asked.cluster is None else _object(asked.cluster, "--cluster")
     given, read = asked.job or {}, None
-    if isinstance(given, str) or asked.typed:
+    if isinstance(asked.job, str) or asked.typed:
         found = _read_file(asked, cluster)
         given, read = found.job, found.read
         if read and asked.model is None:
@@ -511,14 +517,15 @@ def _read_file(asked: Request, cluster: Mapping[str, Any]) -> Any:
     """Return the job of a file or of a typed command, and how it was read."""
     reader = _reader()
     name = asked.job if isinstance(asked.job, str) else "job.json"
-    if Path(name).is_dir():
+    if not asked.text and Path(name).is_dir():
         logged = Path(name, "events.jsonl")
         name = str(logged if logged.is_file() else Path(name, "config.json"))
     folder = Path(name).parent
 
     def beside(path: str) -> str | None:
         """Return a file that another names: relative to it, or to where the command is typed."""
-        found = next((each for each in (folder / path, Path(path)) if each.is_file()), None)
+        places = () if asked.text else (folder / path, Path(path))
+        found = next((each for each in places if each.is_file()), None)
         return None if found is None else _read_text(str(found), "job", reader.LARGEST_FILE)
 
     if asked.typed and asked.job is not None:
@@ -528,14 +535,15 @@ def _read_file(asked: Request, cluster: Mapping[str, Any]) -> Any:
         gpus = counted(str(typed))[0]
     if asked.typed:
         return reader.read_typed(list(asked.typed), beside, gpus)
-    if name.endswith((".gguf", ".safetensors")):
+    if not asked.text and name.endswith((".gguf", ".safetensors")):
         headers = import_module("unfrozen.frameworks.headers")
         head = _read_bytes(name, headers.LARGEST_HEADER, _read_head)
         return reader.read_weights(name, head, beside)
     if name.endswith("events.jsonl"):
-        log = _read_bytes(name, LARGEST_CONFIG_BYTES, _read_head)
-        return reader.read_run(name, log.decode(errors="replace"))
-    return reader.read_job(name, _read_text(name, "job", reader.LARGEST_FILE), beside, gpus)
+        log = b"" if asked.text else _read_bytes(name, LARGEST_CONFIG_BYTES, _read_head)
+        return reader.read_run(name, asked.text or log.decode(errors="replace"))
+    body = asked.text or _read_text(name, "job", reader.LARGEST_FILE)
+    return reader.read_job(name, body, beside, gpus)
 
 
 def _changed(job: object, changes: Mapping[str, Any], parts: Mapping[str, Any]) -> object:

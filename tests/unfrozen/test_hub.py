@@ -139,7 +139,7 @@ BAD = [
     (say(200, b'{"a": ' * 100 + b"1" + b"}" * 100), "nested too deeply"),
     (say(200, b"[1]"), "is not a config.json"),
     (say(200, b"\xff\xfe"), "not JSON"),
-    (say(200, b"{" + b" " * 2_000_000), "more than 1,000,000 bytes"),
+    (say(200, b"{" + b" " * 4_000_000), "more than 4,000,000 bytes"),
     (say(302, Location="http://127.0.0.2:1/config.json"), r"elsewhere \('127.0.0.2:1'\)"),
     (say(302, Location=f"/{NEW}/resolve/main/config.json"), "redirects more than 5 times"),
     (say(302), "redirects more than 5 times"),

@@ -47,7 +47,7 @@ def with_cluster(**cluster: Any) -> dict[str, Any]:
         (with_model(vocab_size=0), "model.vocab_size: got 0"),
         (with_model(num_key_value_heads=7), "model.num_key_value_heads: got 7; it must divide"),
         (with_model(num_attention_heads=31), "it must divide"),
-        (with_model(padding=["x" * 10] * 500_000), "smaller than 1,000,000 bytes"),
+        (with_model(padding=["x" * 10] * 500_000), "smaller than 4,000,000 bytes"),
         (
             {"model": {"model_type": "rwkv7"}},
             "model.model_type: got 'rwkv7'; this architecture can",

@@ -36,6 +36,26 @@ def test_data_and_gpus_ask_for_one_plan_as_in_the_terminal(tmp_path: Path) -> No
         assert found.to_dict()["plan"]["command"]
 
 
+def test_the_text_of_a_file_is_planned_as_the_file_is(tmp_path: Path) -> None:
+    text = "base_model: Qwen/Qwen3-0.6B\nmicro_batch_size: 2\nsequence_len: 1024\n"
+    file = tmp_path / "axolotl.yml"
+    file.write_text(text)
+    read = unfrozen.plan(str(file), gpu="RTX 4090").to_dict()
+    assert unfrozen.plan(text=text, gpu="RTX 4090").to_dict() == read
+    assert unfrozen.plan("axolotl.yml", text=text, gpu="RTX 4090").to_dict() == read
+    assert read["read"]["format"] == "axolotl"
+
+
+def test_a_text_names_no_file_of_this_machine(tmp_path: Path) -> None:
+    beside = tmp_path / "ds.json"
+    beside.write_text('{"zero_optimization": {"stage": 3}}')
+    text = f"model_name_or_path: {SMALL}\nstage: sft\nfinetuning_type: full\ndeepspeed: {beside}\n"
+    with pytest.raises(PlanError, match="deepspeed"):
+        unfrozen.plan(text=text)
+    with pytest.raises(PlanError, match="two jobs"):
+        unfrozen.plan({"model": SMALL}, text=text)
+
+
 JOBS: list[dict[str, Any]] = [
     {"model": SMALL, "gpu": "T4"},
     {"model": SMALL, "gpu": {"nominal_gb": 16, "bandwidth_gb_s": 500, "bf16_tflops": 60}},

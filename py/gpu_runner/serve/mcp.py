@@ -58,12 +58,13 @@ MOST_POINTS: Final = 200
 """Points of a series that are sent; between them others are left out."""
 _TYPES: Final = (
     ("Mapping", any_json(64, 1_000_000, 1_000_000)),
-    ("str", string(MAX_FILE_LENGTH)),
+    ("str", string(MOST_LINE_BYTES)),
     ("float", number()),
     ("int", integer()),
     ("bool", BOOLEAN),
 )
 _LEFT_OUT: Final = ("typed", "open")
+_TEXT: Final = "what the file says, where it is not on this machine; job is then its name"
 _NUMBER: Final = any_of(number(), NULL)
 _POINTS: Final = array(array(_NUMBER, 2), MOST_POINTS + 1)
 
@@ -80,7 +81,7 @@ def _request_shape(required: tuple[str, ...] = ()) -> Shape:
         if field.name not in _LEFT_OUT:
             parts = [shape for word, shape in _TYPES if word in str(field.type)]
             shape = parts[0] if len(parts) == 1 else any_of(*parts[::-1])
-            found[field.name] = noted(shape, helps.get(field.name, ""))
+            found[field.name] = noted(shape, helps.get(field.name, _TEXT))
     return record(found, required=required, closed=True)
 
 

@@ -18,7 +18,7 @@ from unfrozen.model.catalogue import BY_WORDS, CATALOGUE, PublishedModel, words_
 from unfrozen.model.structure import sizes
 
 HUB: Final = "https://huggingface.co"
-LARGEST_CONFIG_BYTES: Final = 1_000_000
+LARGEST_CONFIG_BYTES: Final = 4_000_000
 _ID: Final = re.compile(r"\w[\w.-]{0,95}/\w[\w.-]{0,95}", re.ASCII)
 _FILES: Final = (".json", ".jsonl", ".yml", ".yaml", ".toml", ".sh", ".py", ".gguf", ".safetensors")
 _SHORT: Final = 12  # characters of a revision that a sentence has

@@ -79,6 +79,8 @@ def test_the_protocols_own_client_gets_what_the_commands_give(runs: Path) -> Non
         data = {"data": "10,000 x 3 x 512", "gpus": "8xH100"}
         assert (await call("plan", model="Qwen2.5-7B", **data))["plan"]["rent"]["flavors"]
         assert (await call("fits", **job))["verdict"] == "does not fit"
+        file = {"job": "axolotl.yml", "text": "base_model: Qwen/Qwen2.5-7B\nadapter: lora\n"}
+        assert (await call("plan", **file))["read"]["format"] == "axolotl"
         found = await call("compare", compare="zero2,zero3", **job | {"gpu": "8xH100"})
         assert list(found["compare"]) == ["zero2", "zero3"]
         checked = await call("check_run", run="demo")
@@ -102,6 +104,8 @@ def test_what_cannot_be_answered_is_an_error_in_words_and_the_next_call_is_serve
         ("plan", {"job": "/dev/zero"}, "it is a device"),
         ("plan", {"model": "Llama-3.1-8B", "data": "-", "gpus": "H100"}, "stdin"),
         ("plan", {"job": {"model": "Llama-3.1-8B", "recipe": {"lr": 1}}}, "recipe.lr"),
+        ("plan", {"text": "{"}, "not JSON"),
+        ("plan", {"job": {}, "text": "{}"}, "two jobs"),
         ("plan", {"job": [{"model": "Llama-3.1-8B"}]}, "one job a call"),
         ("compare", {"model": "Llama-3.1-8B"}, "compare is missing"),
         ("check_run", {"run": "../../etc"}, "is not a run: it has no events.jsonl"),

@@ -76,7 +76,7 @@ def test_a_job_that_makes_no_sense_is_one_clear_error(given: Any, key: str, says
 
 
 def test_a_config_of_five_megabytes_is_refused_by_its_size() -> None:
-    with pytest.raises(PlanError, match="smaller than 1,000,000 bytes"):
+    with pytest.raises(PlanError, match="smaller than 4,000,000 bytes"):
         Job.read({"model": LLAMA | {"vocab": ["token"] * 1_000_000}})
 
 
