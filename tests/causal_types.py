@@ -236,7 +236,7 @@ def measure(model_type: str) -> Row:
 
 
 def _measure(model_type: str, dtype: torch.dtype) -> Row:
-    shape = shape_of(model_type)
+    shape = shape_of(model_type) if model_type in SUPPORTED else None
     theirs = model(model_type, attn_implementation="eager").to(dtype)
     ours = model(model_type, **attention.arguments_for(shape)).to(dtype)
     fused = shape is not None and runner.kernels(shape.architecture, "none") == "fused_block"
@@ -265,10 +265,10 @@ def _describe(model: Any, path: HeadPath) -> str:
 
 
 def shape_of(model_type: str) -> ModelConfig | None:
-    """What the planner reads of this type, if it knows it."""
+    """What the planner reads of this type."""
     raw = config(model_type).to_dict() | {"model_type": model_type}
     try:
-        return ModelConfig.from_hf(raw).language if model_type in SUPPORTED else None
+        return ModelConfig.from_hf(raw).language
     except ModelError:
         return None
 

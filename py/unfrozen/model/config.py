@@ -137,8 +137,9 @@ def _read_alike(model_type: str, config: Mapping[str, object], error: Exception)
     words = (
         "its tensors, taken for those of a common decoder of its sizes, and what its layers save"
     )
-    seen = windows(model_type, Fields(structure.text_config(config)), found.layers)
-    found = replace(found, estimated=words, counted="bounded")
+    text = structure.text_config(config)
+    seen = windows(model_type, Fields(text), found.layers)
+    found = replace(found, estimated=words, counted="bounded", **structure.caps(text))
     return replace(found, model_type=model_type, windows=seen)
 
 

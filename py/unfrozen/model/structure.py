@@ -55,6 +55,7 @@ _NAMES: Final[dict[str, tuple[str, ...]]] = {
     ),
 }
 """Names of keys that say the same."""
+_LOGIT_CAPS: Final = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 _KNOWN: Final = ("silu", "gelu", "gelu_pytorch_tanh", "relu", "gelu_new")
 _FIRST: Final = re.compile(
     r"(^|\.)(q|k|v|query|key|value|q_proj|k_proj|v_proj|query_proj|key_proj|value_proj|pos_key_proj"
@@ -101,7 +102,14 @@ def read(model_type: str, config: Config, tensors: list[Tensor]) -> Architecture
         variants=variants if len(variants) > 1 else (),
         order=blueprint.order if len(variants) > 1 else (),
         windows=windows(model_type, Fields(text), layers),
+        **caps(text),
     )
+
+
+def caps(text: Config) -> dict[str, Any]:
+    """Return whether attention scores and logits of a language model pass a tanh."""
+    logits = any(text.get(key) for key in _LOGIT_CAPS)
+    return {"caps_scores": bool(text.get("attn_logit_softcapping")), "caps_logits": logits}
 
 
 def sizes(config: Config) -> dict[str, int]:

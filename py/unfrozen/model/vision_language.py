@@ -77,7 +77,8 @@ class Wrapper(NamedTuple):
             for part in (ordered[:begins], ordered[begins:])
         )
         written = text.blueprint.under(self.model_at, before, after, self.head_at)
-        return replace(text, blueprint=written, vision=True)
+        caps = text.caps_logits and model_type != "gemma3"  # whose class as a whole leaves it out
+        return replace(text, blueprint=written, vision=True, caps_logits=caps)
 
 
 _IDEFICS: Final = Wrapper("llama", "model.text_model")

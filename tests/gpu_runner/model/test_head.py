@@ -20,8 +20,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 IDS = torch.arange(6, 14)[None]
 KINDS = (  # of multipliers, caps and heads by every name, of what is refused, and of what packs
-    *("falcon_h1", "recurrent_gemma", "xlstm", "dory", "gemma2", "cohere", "granite", "phi"),
-    *("minicpm3", "hyperclovax", "inkling_text", "doge", "roberta", "xlm", "reformer"),
+    *("falcon_h1", "recurrent_gemma", "xlstm", "dory", "gemma2", "gemma3", "cohere", "granite"),
+    *("phi", "minicpm3", "hyperclovax", "inkling_text", "doge", "roberta", "xlm", "reformer"),
 )
 REFUSED = {
     "cpmant": "follows from later tokens",
@@ -49,7 +49,8 @@ def test_a_type_has_the_loss_and_gradients_of_its_own_logits_or_is_refused_by_na
         assert not row.refused, row.path
         assert row.loss <= causal_types.LOSS_BOUND
         assert row.gradients <= causal_types.GRADIENT_BOUND
-        if (shape := causal_types.shape_of(model_type)) and can_train(shape.architecture):
+        shape = causal_types.shape_of(model_type)
+        if shape and can_train(shape.architecture) and model_type != "inkling_text":  # cuts padding
             linear = runner.loss(shape.architecture, "linear") == "linear"  # as a plan predicts it
             assert linear == row.path.startswith("linear")
 
