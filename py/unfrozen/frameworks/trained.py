@@ -14,6 +14,7 @@ from unfrozen.frameworks.facts import Facts, plan_instead
 from unfrozen.frameworks.formats import shared
 from unfrozen.job.framework_defaults import adapter_defaults
 from unfrozen.job.lora import EXPERTS
+from unfrozen.job.recipe import HAS_MOMENTS
 from unfrozen.job.unplanned import instead_of
 
 _ADAPTER: Final = {"llama-factory": "lora", "ms-swift": "lora"}
@@ -40,7 +41,7 @@ def trainer_job(name: str, facts: Facts, gpus: int | None) -> dict[str, Any]:
     elif kind == "fsdp":
         recipe |= {"reduce": "bf16", "no_sync": True}
     recipe |= optimizer(facts)
-    if recipe.get("optimizer", "adamw") in ("adafactor", "sgd"):
+    if recipe.get("optimizer", "adamw") not in HAS_MOMENTS:
         recipe.pop("moments", None)
     framework = "trl" if name in ("accelerate", "deepspeed") else name
     return {"recipe": recipe, "cluster": cluster, "framework": framework}

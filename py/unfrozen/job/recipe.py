@@ -548,6 +548,11 @@ class Recipe:
         if str(given.get("attention")).startswith("flash_attention"):  # as transformers spells it
             name = str(given["attention"]).replace("_attention", "").replace("_", "")
             given = {**given, "attention": name}
+        if kind := _IN_BACKWARD.get(str(given.get("optimizer"))):
+            if given.get("optimizer_in_backward", True) is not True:
+                bound = f"{given['optimizer']} updates weights in the backward pass"
+                raise PlanError("recipe.optimizer_in_backward", False, bound, "drop it")
+            given = {"master": None, "optimizer_in_backward": True, **given, "optimizer": kind}
         for key, value in given.items():
             if key in RECIPE_SETTINGS:
                 check_setting(RECIPE_SETTINGS[key], value)
@@ -561,6 +566,9 @@ class Recipe:
         return recipe
 
 
+_IN_BACKWARD: Final = {"lomo": "sgd", "adalomo": "adafactor"}
+"""Optimizers that update a tensor as soon as its gradient is known (arXiv 2306.09782, 2310.10195),
+and the rule by which they do, without a master copy."""
 DEFAULT_RANK: Final = 128
 """Of GaLore's own examples (jiaweizzhao/GaLore, README: rank 128)."""
 RECIPE_SETTINGS: Final[dict[str, Setting]] = settings_of(Recipe, "recipe")

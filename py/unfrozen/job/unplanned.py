@@ -37,7 +37,6 @@ INSTEAD: Final = {
     **dict.fromkeys(
         ("lisa", "badam", "freeze"), "plan lora or full: layers that train in turn are not counted"
     ),
-    **dict.fromkeys(("lomo", "adalomo"), "set optimizer to sgd and optimizer_in_backward to true"),
     "device_map": "set sharding to zero3, or pipeline_parallel: one GPU at a time would work",
     **dict.fromkeys(
         ("gpipe", "zero_bubble", "zb_h2", "zb_v", "zbv", "dualpipe", "dualpipe_v"),

@@ -122,7 +122,8 @@ def test_tokens_are_sequences_times_length() -> None:
         ({"optimizer": "galore", "moments": None}, "recipe.moments", "choose fp32"),
         ({"lisa_layers": 2}, "recipe.lisa_layers", "plan lora"),
         ({"method": "lisa"}, "recipe.method", "plan lora"),
-        ({"optimizer": "lomo"}, "recipe.optimizer", "optimizer_in_backward to true"),
+        ({"optimizer": "lomo", "optimizer_in_backward": 0}, "recipe.optimizer_in_backward", "drop"),
+        ({"optimizer": "lomo", "grad_accum": 2}, "recipe.grad_accum", "set it to 1"),
         ({"base": "int8"}, "recipe.base", "master to null"),
         ({"base": "int8", "params": "fp32"}, "recipe.base", "params to bf16"),
         ({"base": "nf4", "master": None}, "recipe.base", "set method to qlora"),
@@ -178,3 +179,10 @@ def test_adapters_drop_as_their_library_does_unless_told() -> None:
     assert not Lora(dropout=0).drops
     assert not Lora(library="peft").drops
     assert Lora(library="peft", dropout=0.05).drops
+
+
+@pytest.mark.parametrize(("name", "rule"), [("lomo", "sgd"), ("adalomo", "adafactor")])
+def test_an_optimizer_of_the_backward_pass_is_read_as_what_it_does(name: str, rule: str) -> None:
+    same = {"optimizer": rule, "optimizer_in_backward": True, "master": None}
+    assert Recipe.read({"optimizer": name}) == Recipe.read(same)
+    assert Recipe.read({"optimizer": name, "master": "fp32"}).master == "fp32"
