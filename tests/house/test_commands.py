@@ -41,6 +41,7 @@ RUNNER_COMMANDS = {
         "eval",
         "import",
         "publish",
+        "report",
         "doctor",
         "selftest",
         "data",

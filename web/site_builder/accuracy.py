@@ -8,6 +8,7 @@
     bands       a table: the band of each kind of job, and whether it holds runs of other projects
     unseen      a table: later runs that we looked for ourselves and never tuned on
     kinds       a folded table: the other later runs, by the kind that their sources name
+    reported    a table: runs that people reported, which can be filtered
     words       a table: settings of later runs that the planner refuses or ignores
 
 Later runs are those that others published after the planner was written. Positions are percentages
@@ -30,6 +31,7 @@ from site_builder.measurements import (
     judge_steps,
     read_first_errors,
     read_other_calculators,
+    read_reports,
 )
 from site_builder.rendering import TEMPLATES, RenderQueue, data_element, fold
 from unfrozen.answer.accuracy import (
@@ -402,6 +404,30 @@ def _unsupported_settings(where: str, queue: RenderQueue) -> str:
     return data_element("table", table, where, queue)
 
 
+def _reported(where: str, queue: RenderQueue) -> str:
+    headers = ["Family", "Device", "Framework", "Month", "Parameters"]
+    headers += ["Measured", "Predicted", "Error", "Speed"]
+    units = [*("",) * 4, "million", "GiB", "GiB", "%", "tokens/s"]
+    rows = [_reported_row(one) for one in read_reports()]
+    table = {"headers": headers, "units": units, "rows": rows, "filters": [0, 1, 2, 3]}
+    return data_element("table", table, where, queue)
+
+
+def _reported_row(report: dict[str, Any]) -> list[Any]:
+    model, measured = report["model"], report["measured_peak_bytes"]
+    predicted = report.get("predicted_peak_bytes")
+    return [
+        model.get("type", "–"),
+        f"{report['gpus']} × {report['gpu']}" if report["gpus"] > 1 else report["gpu"],
+        *(report[key] for key in ("framework", "month")),
+        round(model["num_parameters"] / 1e6, 1),
+        round(gib(measured), 3),
+        predicted and round(gib(predicted), 3),
+        predicted and round(100 * (predicted / measured - 1), 2),
+        report.get("tokens_per_second"),
+    ]
+
+
 PARTS: Final[dict[str, Callable[[str, RenderQueue], str]]] = {
     "strips": _strips,
     "published": _published,
@@ -411,6 +437,7 @@ PARTS: Final[dict[str, Callable[[str, RenderQueue], str]]] = {
     "bands": _bands,
     "unseen": _unseen,
     "kinds": _kinds,
+    "reported": _reported,
     "words": _unsupported_settings,
 }
 """Functions that return the HTML of a part, given "chapter.md:line" and the render queue."""

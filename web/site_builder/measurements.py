@@ -43,6 +43,12 @@ def read_json(name: str) -> Any:
     return json.loads((MEASUREMENTS / name).read_text(encoding="utf-8"))
 
 
+def read_reports() -> list[dict[str, Any]]:
+    """Return the runs that people reported, by `unfrozen report`, newest first."""
+    files = sorted((MEASUREMENTS / "reports").glob("*.json"), reverse=True)
+    return [json.loads(file.read_text(encoding="utf-8")) for file in files]
+
+
 def read_steps() -> list[MeasuredStep]:
     """Return every step of measured.json, further.json, traced.json and steps.json, in order."""
     published = read_json("measured.json") + read_json("further.json")

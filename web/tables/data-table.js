@@ -1,5 +1,5 @@
 /**
- * `<data-table>`: a table that the reader can sort, copy and save.
+ * `<data-table>`: a table that the reader can sort, filter, copy and save.
  *
  * Property `data` is the parsed JSON of the cell contract. Baked tables carry it in a
  * `<script type="application/json" class="data">`; the element reads it when it is upgraded.
@@ -8,7 +8,7 @@
 import { copyText, fileName, placeName, saveFile, stateView, keepFocus, toolViews } from "../figures/tools.js";
 import { tableProblem } from "../schema/check.js";
 import { toCsv, toMarkdown, toTsv } from "./export.js";
-import { nextSort, sortedRows, tableView } from "./view.js";
+import { filterView, nextSort, sortedRows, tableView } from "./view.js";
 import { toDom } from "../figures/vnode.js";
 import { whenNearViewport } from "../page/visibility.js";
 
@@ -49,10 +49,13 @@ export class DataTable extends HTMLElement {
   #problem = "";
   #sort = null;
   #limit = Infinity;
+  /** @type {Map<number, string>} the value that a column must have */
+  #wanted = new Map();
 
   constructor() {
     super();
     this.addEventListener("click", (event) => this.#onClick(event));
+    this.addEventListener("change", ({ target }) => this.#filterBy(target));
   }
 
   connectedCallback() {
@@ -89,6 +92,7 @@ export class DataTable extends HTMLElement {
     const heads = (table) => JSON.stringify(table?.headers);
     if (heads(value) !== heads(this.#data)) this.#sort = null; // a new run of the same cell keeps the order
     this.#data = value;
+    this.#wanted.clear();
     this.#problem = value === undefined || value === null ? "" : tableProblem(value);
     this.#limit = value && !this.#problem ? firstRows(value) : Infinity;
     this.#draw();
@@ -105,7 +109,7 @@ export class DataTable extends HTMLElement {
     }
     const scrolled = this.querySelector(".table-scroll")?.scrollLeft ?? 0;
     const opts = { sort: this.#sort, interactive: true, limit: this.#limit };
-    this.replaceChildren(toDom(this.#problem ? stateView("error", "This table could not be drawn", this.#problem) : tableView(this.#data, opts)));
+    this.replaceChildren(toDom(this.#problem ? stateView("error", "This table could not be drawn", this.#problem) : tableView(this.#shown(), opts)));
     const tools = this.querySelector(".table-tools");
     if (!tools) return;
     tools.append(...this.#tools().map((view) => toDom(view)));
@@ -113,13 +117,29 @@ export class DataTable extends HTMLElement {
   }
 
   #tools() {
-    const count = this.#data.rows.length;
+    const count = this.#shown().rows.length;
     const all = {
       action: "all",
       label: `Show all ${count} rows`,
       hint: `The first ${this.#limit} are shown`,
     };
-    return toolViews(count > this.#limit ? [all, ...TOOLS] : TOOLS);
+    const filters = (this.#data.filters ?? []).filter((column) => column < this.#data.headers.length).map((column) => filterView(this.#data, column, this.#wanted.get(column)));
+    return [...filters.filter(Boolean), ...toolViews(count > this.#limit ? [all, ...TOOLS] : TOOLS)];
+  }
+
+  /** The table with the rows that pass every filter. */
+  #shown() {
+    const rows = this.#data.rows.filter((row) => [...this.#wanted].every(([column, value]) => String(row[column]) === value));
+    return { ...this.#data, rows };
+  }
+
+  #filterBy(select) {
+    const column = Number(select.dataset.filter);
+    if (select.value) this.#wanted.set(column, select.value);
+    else this.#wanted.delete(column);
+    this.#draw();
+    const { rows } = this.#shown();
+    this.#announce(`${rows.length} of ${this.#data.rows.length} rows`);
   }
 
   #onClick(event) {
@@ -139,7 +159,8 @@ export class DataTable extends HTMLElement {
   }
 
   async #act(action) {
-    const table = { ...this.#data, rows: sortedRows(this.#data.rows, this.#sort) };
+    const shown = this.#shown();
+    const table = { ...shown, rows: sortedRows(shown.rows, this.#sort) };
     if (action === "all") {
       this.#showAll();
       this.querySelector(".table-scroll").focus({ preventScroll: true });

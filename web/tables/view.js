@@ -6,7 +6,7 @@
 import { cellText, columnDecimals, isBlank, isNumeric, quantity } from "./cell.js";
 import { h } from "../figures/vnode.js";
 
-/** @typedef {{headers: string[], rows: unknown[][], align?: string[], units?: string[], caption?: string}} Table */
+/** @typedef {{headers: string[], rows: unknown[][], align?: string[], units?: string[], caption?: string, filters?: number[]}} Table */
 /** @typedef {{column: number, direction: "ascending" | "descending"} | null} Sort */
 
 /** Row names up to this many characters stay on one line. */
@@ -115,6 +115,21 @@ function bodyRows(rows, columns) {
       }),
     ),
   );
+}
+
+/**
+ * Returns the choice of one value of a column, or of all; null where there is one for all rows.
+ * @param {Table} data
+ * @param {number} column
+ * @param {string} [chosen]
+ */
+export function filterView(data, column, chosen = "") {
+  const values = [...new Set(data.rows.map((row) => String(row[column])))].toSorted(byName);
+  const option = (value, label) => h("option", { value, selected: value === chosen ? "" : undefined }, label);
+  const name = data.headers[column];
+  const options = [option("", `${name}: all`), ...values.map((value) => option(value, value))];
+  if (values.length < 2) return null;
+  return h("select", { class: "field-input", "aria-label": name, "data-filter": column, "data-action": `filter-${column}` }, options);
 }
 
 /**

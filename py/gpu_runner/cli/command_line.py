@@ -22,7 +22,7 @@ Unfrozen: an article on full fine-tuning that you can run, and a runner that doe
   {0} doctor                check this machine
 
 More commands: runs, check, mcp, skill, data, ask, eval, blend, import, resume, export, push,
-publish, selftest; see --help, --install-completion. Runs are in {2}.
+publish, report, selftest; see --help, --install-completion. Runs are in {2}.
 """
 
 

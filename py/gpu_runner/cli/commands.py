@@ -643,6 +643,31 @@ def check(run: Run, runs: Runs = None, as_json: AsJson = False) -> int:
 
 
 @exits
+def report(
+    run: Run,
+    runs: Runs = None,
+    as_json: AsJson = False,
+    out: Annotated[Path | None, typer.Option(help="Folder to save it in, once you saw it.")] = None,
+) -> int:
+    """Report what a run measured in one line, for the record. Needs no PyTorch."""
+    from gpu_runner import atomic
+    from gpu_runner.log.report import file_name, report_run
+
+    found = report_run(run_directory(run, runs))
+    typer.echo(json.dumps(found, indent=None if as_json else 2))
+    if out is not None:
+        file = out.expanduser() / file_name(found)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            atomic.write_file(file, f"{json.dumps(found)}\n")
+        except OSError as error:
+            raise atomic.write_failure(file, error) from error
+    elif not as_json:
+        typer.echo("Nothing else is told. --out FOLDER saves it as one line.", err=True)
+    return ExitCode.OK
+
+
+@exits
 def publish(
     run: Annotated[list[str], typer.Argument(help="Runs that have ended: ids or directories.")],
     out: Annotated[Path, typer.Option(help="Its folder: a new one, or an older copy.")] = Path(
@@ -868,6 +893,7 @@ COMMANDS: Final[tuple[Callable[..., None], ...]] = (
     data,
     list_runs,
     check,
+    report,
     mcp,
     skill,
     import_,

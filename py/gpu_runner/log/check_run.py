@@ -87,6 +87,7 @@ class WholeLog:
     start   its first `run.start`; `rows` its examples; `end` its `run.end`, {} before it
     losses  training losses by step; `evals` the evaluations by step and set
     newest  the newest value of every other metric; `busy` how busy its GPUs were
+    speeds  tokens per second of its steps; `counter` what counted its memory
     alerts  the newest MOST_ALERTS, the same text once
     """
 
@@ -97,6 +98,8 @@ class WholeLog:
     evals: dict[int, dict[str, dict[str, Any]]] = field(default_factory=dict)
     newest: dict[str, float] = field(default_factory=dict)
     busy: list[float] = field(default_factory=list)
+    speeds: list[float] = field(default_factory=list)
+    counter: str = ""
     alerts: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @classmethod
@@ -136,7 +139,11 @@ class WholeLog:
             if "train/loss" in values:
                 self.losses[step] = values.pop("train/loss")
             self.busy += [v for name, v in values.items() if name.startswith("gpu/busy")]
+            if speed := values.get("perf/tokens_per_second"):
+                self.speeds.append(speed)
             self.newest |= values
+        elif kind == "mem":
+            self.counter = event.get("source", self.counter)
         elif kind == "eval":
             self.evals.setdefault(step, {})[event["suite"]] = event
         elif kind == "rows":

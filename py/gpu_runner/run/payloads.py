@@ -5,6 +5,7 @@ Each is one line of at most 16 KiB.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -43,6 +44,7 @@ def start_payload(plan: RunPlan, model: Any) -> dict[str, Any]:
         "hardware": hardware(plan.device) | {"processes": plan.feed.ranks},
         "model": {
             "name": plan.source.name,
+            **identity(model),
             "num_parameters": sum(p.numel() for p in model.parameters()),
             "num_trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
         },
@@ -55,6 +57,25 @@ def start_payload(plan: RunPlan, model: Any) -> dict[str, Any]:
     if plan.prediction is not None:
         parts |= plan.prediction.as_event()
     return parts
+
+
+_UNSAID: Final = ("transformers_version", "dtype", "torch_dtype", "architectures")
+"""Keys of a configuration that say nothing of the model's shape."""
+
+
+def identity(model: Any) -> dict[str, str]:
+    """Return a model's type, and a hash of its configuration that tells no name."""
+    config = getattr(model, "config", None)
+    if config is None or not hasattr(config, "to_dict"):
+        return {}
+    said = {key: value for key, value in config.to_dict().items() if key not in _UNSAID}
+    content = json.dumps(
+        {key: said[key] for key in said if key[0] != "_"}, sort_keys=True, default=str
+    )
+    return {
+        "type": str(config.model_type),
+        "config_sha256": hashlib.sha256(content.encode()).hexdigest(),
+    }
 
 
 def versions() -> dict[str, str]:

@@ -18,6 +18,7 @@ from gpu_runner.run.payloads import (
     FIRST,
     fit_line,
     hardware,
+    identity,
     lengths_payload,
     parts_of,
     versions,
@@ -111,6 +112,7 @@ def describe_run(
         "hardware": hardware(device) | {"processes": options.processes},
         "model": {
             "name": _name_model(model),
+            **identity(model),
             "num_parameters": sum(p.numel() for p in parameters),
             "num_trained": sum(p.numel() for p in parameters if p.requires_grad),
         },

@@ -215,8 +215,44 @@ RUN_CHECK: Final = record(
     },
     required=("run", "status", "standing", "step", "steps", "problems", "alerts"),
 )
-SHAPES: Final = {"job": JOB, "plan": PLAN, "project": PROJECT, "check": RUN_CHECK}
-"""The shapes by name: a job, `plan`, `plan` with data or a budget, and `check`."""
+_WORD: Final = string(100)
+_PEAK: Final = integer(1)
+MEASURED_RUN: Final = record(
+    {
+        "month": string(7, "20[0-9][0-9]-(0[1-9]|1[0-2])", "a month such as 2026-12,"),
+        "framework": _WORD,
+        "model": record(
+            {
+                "type": _WORD,
+                "config_sha256": string(64, "[0-9a-f]{64}", "a SHA-256 in hexadecimal,"),
+                "num_parameters": _PEAK,
+                "num_trained": _PEAK,
+            },
+            required=("num_parameters",),
+            closed=True,
+        ),
+        "recipe": JOB["properties"]["recipe"],
+        "gpu": noted(_WORD, "The GPU as its driver names it; the processor where there is none."),
+        "gpus": integer(1, 10**6),
+        "versions": record(
+            dict.fromkeys(("python", "torch", "transformers", "unfrozen"), _WORD), closed=True
+        ),
+        "counter": noted(enum("allocated", "tensors"), "What counted the peak."),
+        "measured_peak_bytes": noted(_PEAK, "Of the GPU that had the most.", "bytes"),
+        "predicted_peak_bytes": noted(_PEAK, "As the run began.", "bytes"),
+        "tokens_per_second": noted(number(0), "The median step's, on all GPUs.", "tokens/s"),
+    },
+    required=(
+        *("month", "framework", "model", "recipe", "gpu", "gpus", "versions", "counter"),
+        "measured_peak_bytes",
+    ),
+    closed=True,
+)
+SHAPES: Final = {
+    **{"job": JOB, "plan": PLAN, "project": PROJECT, "check": RUN_CHECK},
+    "report": MEASURED_RUN,
+}
+"""The shapes by name: a job, `plan`, `plan` with data or a budget, `check` and `report`."""
 
 
 def schemas() -> dict[str, dict[str, Any]]:

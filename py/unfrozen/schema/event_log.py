@@ -87,6 +87,8 @@ _START: Final = record(
         "model": record(
             {
                 "name": string(1024),
+                "type": NAME,
+                "config_sha256": string(64, "[0-9a-f]*", "a hash: digits from 0 to f,"),
                 "num_parameters": integer(),
                 "num_trained": integer(),
                 "layers": integer(),

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 COMMANDS = (
     *("serve", "plan", "train"),
     *("resume", "export", "push", "ask", "blend", "eval", "doctor"),
-    *("selftest", "data", "runs", "check", "mcp", "skill", "import", "publish"),
+    *("selftest", "data", "runs", "check", "report", "mcp", "skill", "import", "publish"),
 )
 AT_ONCE = "import sys; from gpu_runner.cli.command_line import main\n"
 EACH_HELP = f"""

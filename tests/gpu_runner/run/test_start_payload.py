@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import torch
+
 import tiny_llama
 from gpu_runner.config.load import resolve
 from gpu_runner.plan import plan
@@ -26,3 +28,14 @@ def test_it_counts_what_was_cut_or_left_out_of_every_set(
         1,
         1,
     ]
+
+
+def test_a_model_is_known_by_a_hash_of_its_sizes_whatever_it_is_called() -> None:
+    first = tiny_llama.model(hidden_size=16)
+    second = tiny_llama.model(1, hidden_size=16)
+    second.config._name_or_path = "/home/me/secret"
+    second.config.dtype = "bfloat16"
+    assert payloads.identity(first) == payloads.identity(second)
+    assert payloads.identity(first)["type"] == "llama"
+    assert payloads.identity(first) != payloads.identity(tiny_llama.model(hidden_size=32))
+    assert payloads.identity(torch.nn.Linear(1, 1)) == {}

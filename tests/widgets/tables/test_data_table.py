@@ -187,3 +187,32 @@ def test_a_folded_table_stays_as_printed_until_it_is_unfolded(page: Page, table:
     fold.locator("summary").click()
     expect(fold.locator(".table-sort")).to_have_count(2)
     expect(fold.locator(".printed")).to_have_count(0)
+
+
+def test_a_table_is_filtered_by_what_its_columns_hold_and_copied_so(
+    page: Page, table: Locator
+) -> None:
+    table.evaluate(
+        """table => { table.data = {
+          headers: ["GPU", "Month", "Peak", "Framework"], filters: [0, 1, 3, 9],
+          rows: [["T4", "2026-11", 3, "trl"], ["H100", "2026-12", 1, "trl"],
+                 ["T4", "2026-12", 2, "trl"]],
+        } }"""
+    )
+    expect(table.locator("select")).to_have_count(2)  # one framework is no choice
+    gpu, month = table.get_by_label("GPU", exact=True), table.get_by_label("Month", exact=True)
+    assert gpu.locator("option").all_inner_texts() == ["GPU: all", "H100", "T4"]
+    gpu.select_option("T4")
+    assert first_cells(table) == ["T4", "T4"]
+    expect(gpu).to_have_value("T4")
+    expect(table.locator(".figure-message")).to_have_text("2 of 3 rows")
+    month.focus()
+    month.select_option("2026-11")
+    expect(month).to_be_focused()
+    assert first_cells(table) == ["T4"]
+    with page.expect_download() as download:
+        table.get_by_role("button", name="Download CSV").click()
+    assert download.value.path().read_text("utf-8").splitlines()[1:] == ["T4,2026-11,3,trl"]
+    gpu.select_option("")
+    month.select_option("")
+    assert len(first_cells(table)) == 3
