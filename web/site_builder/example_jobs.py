@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from unfrozen.job import Job
-from unfrozen.memory.overhead import CONTEXT_BYTES, ROUNDING
+from unfrozen.memory.overhead import ROUNDING
 from unfrozen.model.catalogue import find
 from unfrozen.plan.compute import estimate
 
@@ -31,7 +31,7 @@ TOKENS: Final = 10e6
 def tensor_room_bytes(job: Job) -> float:
     """Return the bytes left for tensors on the job's GPU, after CUDA's context and rounding."""
     assert job.gpu is not None
-    return (job.gpu.capacity_bytes - CONTEXT_BYTES) / (1 + ROUNDING)
+    return (job.gpu.capacity_bytes - job.gpu.context_bytes) / (1 + ROUNDING)
 
 
 def project_hours(tokens: float) -> float:

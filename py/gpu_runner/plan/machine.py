@@ -21,7 +21,8 @@ import torch
 from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import UsageError
 from gpu_runner.system import limits
-from unfrozen.memory.overhead import COMMUNICATION_BYTES, CONTEXT_BYTES, ROUNDING
+from unfrozen.hardware import CONTEXT_SHARE
+from unfrozen.memory.overhead import COMMUNICATION_BYTES, ROUNDING
 from unfrozen.model import ModelConfig
 from unfrozen.units import MIB
 
@@ -132,7 +133,8 @@ def free_bytes(device: torch.device, ranks: int = 1) -> int:
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         beside = WORKSPACE_BYTES + (COMMUNICATION_BYTES if ranks > 1 else 0)
-        rest = min(free, total - CONTEXT_BYTES) - beside
+        each = torch.cuda.get_device_properties(device).multi_processor_count
+        rest = min(free, total - each * CONTEXT_SHARE) - beside
         return max(0, round(rest / (1 + ROUNDING)))
     return limits.tightest().left_bytes
 

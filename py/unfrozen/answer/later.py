@@ -144,7 +144,9 @@ def compare(row: LaterRun, overlay: bool = True) -> Comparison:
 def merge_settings(job: Json, documented: Json) -> dict[str, Any]:
     """Return a job with further settings, merged into its parts."""
     new = {
-        key: merge_settings(job.get(key) or {}, value) if isinstance(value, Mapping) else value
+        key: merge_settings(job[key], value)
+        if isinstance(value, Mapping) and isinstance(job.get(key), Mapping)
+        else value
         for key, value in documented.items()
     }
     return {**job, **new}

@@ -24,7 +24,6 @@ from unfrozen.decision.task import Task, config_of
 from unfrozen.hardware import find
 from unfrozen.job.recipe import Recipe
 from unfrozen.memory.adapters import frozen_bytes
-from unfrozen.memory.overhead import CONTEXT_BYTES
 from unfrozen.model import ModelConfig
 from unfrozen.plan import Plan, plan_job
 from unfrozen.plan.step_time import step_time, step_tokens
@@ -253,7 +252,8 @@ def serving_room_bytes(task: Task) -> int:
 
 @lru_cache(maxsize=1024)
 def _gpu_room_bytes(model: str, gpu: str) -> int:
-    return find(gpu).capacity_bytes - CONTEXT_BYTES - _request_bytes(model)
+    found = find(gpu)
+    return found.capacity_bytes - found.context_bytes - _request_bytes(model)
 
 
 @lru_cache(maxsize=64)
@@ -324,7 +324,7 @@ def _prompt(task: Task) -> Option:
         rank=0,
         trained=0,
         room_tokens=0,
-        device_bytes=held + CONTEXT_BYTES + _request_bytes(task.model),
+        device_bytes=held + find(task.gpu).context_bytes + _request_bytes(task.model),
         hours=hours,
         gpu_hours=hours * task.gpus,
         kwh=hours * task.gpus * find(task.gpu).power_watts / 1000,

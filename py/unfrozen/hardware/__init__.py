@@ -26,7 +26,7 @@ from typing import Any, Final
 
 from unfrozen.data_files import read_json
 from unfrozen.errors import PlanError
-from unfrozen.units import GB, GIB
+from unfrozen.units import GB, GIB, MIB
 
 NETWORK_GB_S: Final = 25.0
 """Assumed between machines where an entry gives no other figure: one adapter of 200 Gb/s per GPU,
@@ -42,6 +42,9 @@ BANDWIDTH_SHARE: Final = 0.75
 LINK_SHARE: Final = 0.8
 """Assumed share of a link's figure that a transfer reaches. ml-engineering (network/README.md)
 measured 0.78 in all-reduces over the NVLink of eight A100, 0.88 between two H200, over PCIe 5."""
+CONTEXT_SHARE: Final = 4 * MIB
+"""Bytes of the driver's context for each multiprocessor where no process was seen: its memory for
+threads grows with them. Those seen have 3.0 to 4.9 MiB (oom-contexts)."""
 HOST_MEMORY_GB_S: Final = 41.0
 """Assumed: what one GPU's share of the host's processors reads and writes. Two EPYC 7742 with eight
 channels of DDR4-3200 each have 410 GB/s for the eight GPUs of a DGX A100; a program reaches
@@ -72,6 +75,8 @@ class Gpu:
     marketed_gb         the size in what it is called, where that is another
     usable_gib          what a program can allocate, the lowest figure reported: the total that
                         PyTorch's out-of-memory messages print; None: nobody reported one
+    context_gib         what a process was seen to have beside PyTorch's allocator: the driver's
+                        context and kernels; None: `CONTEXT_SHARE`
     bandwidth_gb_s      of the data sheet
     bf16_tflops         with fp32 accumulation; None: no bf16 hardware
     matmul_tflops       of the best 16-bit matmul anyone measured
@@ -107,6 +112,7 @@ class Gpu:
     bandwidth_gb_s: float
     marketed_gb: int | None = None
     usable_gib: float | None = None
+    context_gib: float | None = None
     bf16_tflops: float | None = None
     matmul_tflops: float | None = None
     note: str = ""
@@ -163,6 +169,13 @@ class Gpu:
         (aten/src/ATen/native/cuda/GroupedBlas.cpp, `_grouped_mm_fallback`).
         """
         return re.match(r"(?!GB10)G?[HB]\d", self.name) is not None
+
+    @property
+    def context_bytes(self) -> int:
+        """Bytes of the driver's context, with the kernels of a training step."""
+        if self.context_gib is None:
+            return CONTEXT_SHARE * self.multiprocessors
+        return int(self.context_gib * GIB)
 
     @property
     def capacity_bytes(self) -> int:
@@ -274,6 +287,7 @@ def _of_apple(name: str, chip: str, memory: str | None) -> Gpu:
         {
             **{"name": f"Apple {chip} {memory}GB", "nominal_gb": int(memory), **own, **rest},
             **{"usable_gib": share * int(memory), "bf16_tflops": own["fp32_tflops"]},
+            **{"context_gib": 1},  # assumed: nobody printed one
             **{"memory_sources": ["metal"], "board_sources": ["apple", "huggingface"]},
         }
     )
@@ -334,7 +348,15 @@ _FORMS_OF: Final = {gpu.name: _forms_of(gpu) for gpu in GPUS}
 
 
 _GIVEN: Final = (
-    *("nominal_gb", "usable_gib", "bandwidth_gb_s", "bf16_tflops", "fp16_tflops", "fp32_tflops"),
+    *(
+        "nominal_gb",
+        "usable_gib",
+        "context_gib",
+        "bandwidth_gb_s",
+        "bf16_tflops",
+        "fp16_tflops",
+        "fp32_tflops",
+    ),
     *("power_watts", "host_gb_s", "link_gb_s", "network_gb_s", "node_gpus"),
 )
 _MOST: Final = 1_000_000

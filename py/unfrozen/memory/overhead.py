@@ -22,8 +22,9 @@ Both were derived from traced steps, replayed through `docs/caching_allocator.py
 docs/allocator_replays.py compares them: most replays needed between half of that reserve and 4%
 (`OFF`) above all of it.
 
-`device` adds the context of the driver and its libraries, 0.2 to 1.8 GiB by GPU and version, and
-on several GPUs the buffers of their communication (NCCL), 1 to 2 GiB: the middle of both.
+`device` adds the context of the driver and its kernels (`Gpu.context_bytes`), which libraries of
+their own bring up to 1.8 GiB in public reports, and on several GPUs the buffers of their
+communication (NCCL), 1 to 2 GiB: the middle.
 """
 
 from __future__ import annotations
@@ -42,8 +43,9 @@ LEFT_OVER: Final = 0.25
 """Share of freed blocks that nothing after them can use, in replayed steps."""
 ROUNDING: Final = 0.03
 """Share of saved activations that blocks are too large, where no layer is recomputed."""
-CONTEXT_BYTES: Final = GIB
-CONTEXT_RANGE: Final = (GIB // 5, 9 * GIB // 5)
+LEAST_CONTEXT: Final = 0.75
+"""Share of what `Gpu.context_bytes` says that a driver takes at least."""
+MOST_CONTEXT_BYTES: Final = 9 * GIB // 5
 COMMUNICATION_BYTES: Final = 3 * GIB // 2
 _WHOLE_LOGITS: Final = ("logits_fp32", "logits_bf16", "loss_parallel", "vocab_parallel", "chunked")
 

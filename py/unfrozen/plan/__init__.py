@@ -28,13 +28,13 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, Final
 
-from unfrozen.hardware import Gpu
+from unfrozen.hardware import Gpu, find
 from unfrozen.job import Job
 from unfrozen.memory.instants import Instants, Step, peak
 from unfrozen.memory.overhead import (
     COMMUNICATION_BYTES,
-    CONTEXT_BYTES,
-    CONTEXT_RANGE,
+    LEAST_CONTEXT,
+    MOST_CONTEXT_BYTES,
     OFF,
     reserve_of,
 )
@@ -64,7 +64,17 @@ class Plan:
     @property
     def beside_bytes(self) -> int:
         """What the GPU holds beside tensors: driver and communication buffers."""
-        return CONTEXT_BYTES + (COMMUNICATION_BYTES if self.job.cluster.gpus > 1 else 0)
+        return self.context_bytes + (COMMUNICATION_BYTES if self.job.cluster.gpus > 1 else 0)
+
+    @property
+    def context_bytes(self) -> int:
+        """The driver's context on the GPU, or on the assumed one where none is named."""
+        return (self.job.gpu or find(DEFAULT_GPU)).context_bytes
+
+    @property
+    def context_range(self) -> tuple[int, int]:
+        """The least and most that such a context may take."""
+        return round(LEAST_CONTEXT * self.context_bytes), MOST_CONTEXT_BYTES
 
     @property
     def device_bytes(self) -> int:
@@ -124,9 +134,10 @@ class Plan:
     @property
     def band_gib(self) -> tuple[float, float]:
         """Lowest and highest memory that the GPU may show, from tensors alone to all blocks."""
-        communication, guessed = self.beside_bytes - CONTEXT_BYTES, self.guessed_bytes
-        low = self.allocated_bytes - guessed / 2 + CONTEXT_RANGE[0] + communication
-        high = (1 + OFF) * self.reserved_bytes + guessed + CONTEXT_RANGE[1] + 2 * communication
+        communication, guessed = self.beside_bytes - self.context_bytes, self.guessed_bytes
+        least, most = self.context_range
+        low = self.allocated_bytes - guessed / 2 + least + communication
+        high = (1 + OFF) * self.reserved_bytes + guessed + most + 2 * communication
         if (gpu := self.job.gpu) and self.chance and self.device_bytes <= gpu.capacity_bytes:
             high = min(high, gpu.capacity_bytes)
         return gib(min(low, high)), gib(high)

@@ -9,7 +9,7 @@ from typing import Final
 
 from unfrozen.events import COMPONENTS, INSTANTS, in_order
 from unfrozen.memory.explain import format_peak_rank
-from unfrozen.memory.overhead import COMMUNICATION_BYTES, CONTEXT_BYTES
+from unfrozen.memory.overhead import COMMUNICATION_BYTES
 from unfrozen.plan import VERDICTS, Plan
 from unfrozen.plan.record import fits_words
 from unfrozen.planner.controls import Json
@@ -33,7 +33,7 @@ def overhead(plan: Plan) -> dict[str, int]:
     many = plan.job.cluster.gpus > 1
     parts = {
         "reserve": plan.device_bytes - plan.beside_bytes - plan.allocated_bytes,
-        "context": CONTEXT_BYTES,
+        "context": plan.context_bytes,
         "communication": COMMUNICATION_BYTES if many else 0,
     }
     return {key: size for key, size in parts.items() if size}

@@ -7,7 +7,6 @@ from typing import Final, cast
 from unfrozen.hardware import board_sources, peak_tflops
 from unfrozen.job import Job
 from unfrozen.memory.explain import SYMBOLS, Term, explain
-from unfrozen.memory.overhead import CONTEXT_RANGE
 from unfrozen.model import ModelConfig
 from unfrozen.plan import Plan
 from unfrozen.plan.compute import Estimate, estimate
@@ -41,7 +40,7 @@ def memory_numbers(plan: Plan, unit: str) -> list[Json]:
         if key in beside
     ]
     extra = " + communication" if "communication" in beside else ""
-    low, high = (gib(edge) for edge in CONTEXT_RANGE)
+    low, high = (gib(edge) for edge in plan.context_range)
     return [
         _number(
             "allocated",
@@ -229,7 +228,7 @@ def _tensor_terms(plan: Plan, unit: str) -> dict[str, Json]:
 
 
 def _overhead_terms(plan: Plan, unit: str) -> dict[str, Json]:
-    least, most = (sig3(gib(edge)) for edge in CONTEXT_RANGE)
+    least, most = (sig3(gib(edge)) for edge in plan.context_range)
     tensors = format_size(plan.allocated_bytes, unit)
     beside = {key: format_size(size, unit) for key, size in overhead(plan).items()}
     return {
@@ -245,9 +244,15 @@ def _overhead_terms(plan: Plan, unit: str) -> dict[str, Json]:
             [_ALLOCATOR],
         ),
         "context": explanation(
-            [("driver and libraries", "a constant", beside["context"])],
+            [
+                (
+                    "driver and kernels",
+                    "seen of its processes, or 4 MiB × multiprocessors",
+                    beside["context"],
+                )
+            ],
             [],
-            [f"{least} to {most} GiB in public reports, by GPU and version"],
+            [f"{least} to {most} GiB in public reports, by version and libraries"],
         ),
         "communication": explanation(
             [("buffers of NCCL", "a constant", beside.get("communication", ""))],

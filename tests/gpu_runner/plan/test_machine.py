@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from gpu_runner.config.schema import TrainConfig
 from gpu_runner.errors import UsageError
 from gpu_runner.plan import machine
 from gpu_runner.system import limits
-from unfrozen.memory.overhead import COMMUNICATION_BYTES, CONTEXT_BYTES, ROUNDING
+from unfrozen.memory.overhead import COMMUNICATION_BYTES, ROUNDING
 from unfrozen.units import MIB
 
 GIB = 2**30
@@ -108,10 +109,12 @@ def test_a_workspace_that_cublas_cannot_repeat_in_is_refused(unset: pytest.Monke
 def test_of_a_gpu_tensors_get_what_nothing_else_will_take(monkeypatch: pytest.MonkeyPatch) -> None:
     def told(free: int) -> None:
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 24 * GIB))
+        properties = SimpleNamespace(multi_processor_count=128)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: properties)
 
     told(24 * GIB - 300 * MIB)  # the context before its first kernel
     alone = machine.free_bytes(GPU)
-    context = 24 * GIB - CONTEXT_BYTES - machine.WORKSPACE_BYTES
+    context = 24 * GIB - 512 * MIB - machine.WORKSPACE_BYTES
     assert alone == round(context / (1 + ROUNDING))
     several = alone - machine.free_bytes(GPU, 2)
     assert several == pytest.approx(COMMUNICATION_BYTES / (1 + ROUNDING), abs=2)

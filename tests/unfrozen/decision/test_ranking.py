@@ -93,7 +93,7 @@ def test_the_reason_that_is_reported_is_the_one_that_decided() -> None:
         "learns": ("falls short", "gpus=1&tokens=10000000000&learn=knowledge"),
         "serves": (
             "all tasks at once",
-            "gpus=1&model=HuggingFaceTB/SmolLM2-1.7B&gpu=RTX 5090&tasks=50&learn=knowledge",
+            "gpus=1&model=Qwen/Qwen3-4B&gpu=RTX 4090&tasks=20&learn=knowledge",
         ),
         "worth": (
             "GPU-hours to",

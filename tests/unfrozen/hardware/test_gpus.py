@@ -2,18 +2,22 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 import unfrozen
+from site_builder.measurements import read_later_runs
+from unfrozen.answer.later import MEMORY
 from unfrozen.answer.text import report
 from unfrozen.data_files import read_json
 from unfrozen.errors import PlanError
 from unfrozen.hardware import (
     APPLE,
     COMPARED,
+    CONTEXT_SHARE,
     GPUS,
     OF_APPLE,
     SOURCES,
@@ -27,7 +31,7 @@ from unfrozen.hardware import (
 from unfrozen.plan import plan
 from unfrozen.plan.compute import estimate
 from unfrozen.plan.step_time import step_time
-from unfrozen.units import GB, gib
+from unfrozen.units import GB, MIB, gib
 
 EACH = pytest.mark.parametrize("gpu", GPUS, ids=lambda gpu: gpu.name)
 WITHOUT_BF16 = {
@@ -427,3 +431,23 @@ def test_a_card_is_found_however_its_name_and_its_memory_are_written(gpu: Gpu) -
                     assert find(typed) is gpu, typed
                 assert counted(f"2x{text}") == (2, text)
                 assert counted(f"4 x {text}")[0] == 4
+
+
+def test_the_t4s_of_the_fourth_collection_show_its_context() -> None:
+    """Their quotes print what the allocator reserved and what the process had."""
+    rows = [row for row in read_later_runs() if row.of == MEMORY]
+    quotes = [row.quote for row in rows if "process_mib" in row.quote]
+    found = [
+        re.search(r"peak_reserved_mib ([\d.]+), process_mib ([\d.]+)", text) for text in quotes
+    ]
+    beside = {float(one[2]) - float(one[1]) for one in found if one}
+    assert (len(found), beside) == (32, {140.875})
+    assert find("T4").context_bytes / MIB == pytest.approx(140.875, rel=0.01)
+
+
+def test_contexts_that_were_seen_grow_with_multiprocessors_as_the_others_are_assumed_to() -> None:
+    seen = {gpu.name: gpu.context_bytes / gpu.multiprocessors for gpu in GPUS if gpu.context_gib}
+    assert all("oom-contexts" in find(name).memory_sources for name in seen)
+    assert len(seen) >= 15
+    assert all(0.6 * CONTEXT_SHARE < each < 1.25 * CONTEXT_SHARE for each in seen.values())
+    assert find("RTX 3070").context_bytes == 46 * CONTEXT_SHARE

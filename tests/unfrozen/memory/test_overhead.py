@@ -140,13 +140,16 @@ def test_what_streams_hold_beside_each_other_does_not_shrink_where_another_point
 
 
 def test_a_driver_and_nccl_take_what_the_documentation_says() -> None:
-    """0.2 to 1.8 GiB and, on several GPUs, 1 to 2; of tensors 4% more than are replayed."""
+    """The assumed A100's 0.47 GiB, 1.8 at most; 1 to 2 on several GPUs; of tensors 4% more than
+    are replayed.
+    """
+    context = int(0.47 * GIB)
     one = plan({"model": "Qwen2.5-0.5B"})
     two = plan({"model": "Qwen2.5-0.5B", "cluster": {"gpus": 2}})
-    assert one.device_bytes - one.reserved_bytes == GIB
-    assert two.device_bytes - two.reserved_bytes == GIB + 3 * GIB // 2
+    assert one.device_bytes - one.reserved_bytes == context
+    assert two.device_bytes - two.reserved_bytes == context + 3 * GIB // 2
     low, high = (edge * GIB for edge in one.band_gib)
-    assert low == pytest.approx(one.allocated_bytes + GIB / 5, rel=1e-3)
+    assert low == pytest.approx(one.allocated_bytes + 0.75 * context, rel=1e-3)
     assert high == pytest.approx(1.04 * one.reserved_bytes + 1.8 * GIB, rel=1e-3)
 
 

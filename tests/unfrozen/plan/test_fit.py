@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from unfrozen.memory.overhead import COMMUNICATION_BYTES, CONTEXT_BYTES
+from unfrozen.hardware import find
+from unfrozen.memory.overhead import COMMUNICATION_BYTES
 from unfrozen.model.catalogue import CATALOGUE
-from unfrozen.plan import SURE, VERDICTS, Plan, format_gpu, plan
+from unfrozen.plan import DEFAULT_GPU, SURE, VERDICTS, Plan, format_gpu, plan
 from unfrozen.units import GIB
 
 LLAMA_7B = CATALOGUE["meta-llama/Llama-2-7b-hf"].config
@@ -36,12 +37,13 @@ def test_without_a_gpu_there_is_no_verdict() -> None:
     assert plan({"model": LLAMA_1B}).fits is None
 
 
-def test_the_gpu_also_holds_the_drivers_context_and_communication_buffers() -> None:
-    one = plan({"model": LLAMA_1B})
+def test_the_gpu_also_holds_its_own_context_and_communication_buffers() -> None:
+    one = plan({"model": LLAMA_1B, "gpu": "T4", "recipe": {"params": "fp16"}})
     two = plan({"model": LLAMA_1B, "cluster": {"gpus": 2}})
-    assert one.device_bytes - one.reserved_bytes == CONTEXT_BYTES
-    assert two.device_bytes - two.reserved_bytes == CONTEXT_BYTES + COMMUNICATION_BYTES
-    assert two.band_gib[0] > one.band_gib[0]
+    assert one.roomy_bytes - one.reserved_bytes == find("T4").context_bytes
+    beside = find(DEFAULT_GPU).context_bytes + COMMUNICATION_BYTES
+    assert two.device_bytes - two.reserved_bytes == beside
+    assert one.band_gib[0] < one.allocated_bytes / GIB + 0.138
 
 
 def test_the_band_holds_the_prediction() -> None:
