@@ -6,7 +6,8 @@
 
 A first look is written once, with the commit whose planner took it, and never again: what is done
 about a miss later does not change it. A row that the planner has no words for waits. The spread of
-all speeds, as this code estimates them, is written into py/unfrozen/plan/record.py each time.
+all speeds and peaks, as this code estimates them, is written into py/unfrozen/plan/record.py each
+time.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ from unfrozen.answer.later import (
     Comparison,
     errors_by_project,
     group_comparisons,
+    memory_errors,
 )
-from unfrozen.plan.record import KINDS, Band, Spread
+from unfrozen.plan.record import KINDS, Band, Peaks, Spread
 
 ROOT: Final = Path(__file__).parents[1]
 FIRST: Final = MEASUREMENTS / "first_look.json"
@@ -93,13 +95,20 @@ def git(*words: str) -> str:
 
 
 def counted(looks: list[Comparison]) -> str:
-    """The lines of `SPEEDS`, one of every kind."""
+    """The lines of `SPEEDS` and `MEMORIES`, one of every kind that has rows."""
     rows = ""
     for kind, errors in errors_by_project(looks).items():
         found = Band.of(errors)
         numbers = f"{found.runs}, {found.projects}, {found.half:.3f}, {found.most:.3f}"
         rows += f'    "{kind}": Band({numbers}),\n'
-    return rf"\1SPEEDS: Final[dict[str, Band]] = {{\n{rows}}}\n\2"
+    peaks = ""
+    for kind, own in memory_errors(looks).items():
+        seen = Peaks.of(own)
+        peaks += (
+            f'    "{kind}": Peaks({seen.runs}, {seen.half:.3f}, {seen.most:.3f}, {seen.above}),\n'
+        )
+    speeds = f"SPEEDS: Final[dict[str, Band]] = {{\n{rows}}}\n"
+    return rf"\1{speeds}MEMORIES: Final[dict[str, Peaks]] = {{\n{peaks}}}\n\2"
 
 
 def print_table(of: str, looks: list[Comparison]) -> None:

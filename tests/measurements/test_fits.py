@@ -5,7 +5,7 @@ from collections import defaultdict
 
 from published_fits import FitRun, count_fits, read_fits
 from unfrozen.plan import SURE
-from unfrozen.plan.record import FITS
+from unfrozen.plan.record import FITS, FITS_OF, KINDS, kind_of
 from unfrozen.units import gib
 
 RUNS = read_fits()
@@ -58,7 +58,9 @@ def test_chances_are_as_good_as_they_say() -> None:
     assert 0.4 <= statistics.mean(run.ran for run in tight) <= 0.9
 
 
-def test_what_is_told_about_the_verdicts_is_counted() -> None:
+def test_what_is_told_about_the_verdicts_is_counted_by_kind_of_job() -> None:
+    kinds = {name: [run for run in RUNS if kind_of(run.plan.job) == name] for name in KINDS}
+    assert {name: count_fits(runs) for name, runs in kinds.items() if runs} == FITS_OF
     assert count_fits(RUNS) == FITS
     assert FITS.inside >= 0.88 * FITS.shown
 

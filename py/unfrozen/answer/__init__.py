@@ -21,6 +21,7 @@ from unfrozen.job import Job
 from unfrozen.memory.explain import peak_rank
 from unfrozen.plan import VERDICTS, Plan
 from unfrozen.plan.advice import advise
+from unfrozen.plan.record import chance_of
 from unfrozen.plan.solve import min_gpus
 from unfrozen.units import gib
 
@@ -35,9 +36,9 @@ def answer(planned: Plan, *, with_advice: bool = True) -> dict[str, object]:
     """Return a plan as plain data; sizes are in GiB where the key says so, else in bytes.
 
     `band` is of the device memory, in GiB. `chance` is the probability that the job runs on its
-    GPU, `verdict` the word for it, and `fits` whether it is as high as a margin must be. `family`
-    is "exact" where the model's tensors are transformers' own, "traced" where it built them for
-    this plan, "bounded" where they are estimated;
+    GPU, no higher than published runs support, `verdict` the word for it, and `fits` whether it is
+    as high as a margin must be. `family` is "exact" where the model's tensors are transformers'
+    own, "traced" where it built them for this plan, "bounded" where they are estimated;
     `task` is there for a model that no command here trains: what it is, and what was planned of it.
     `framework` is there where the job names one: what it set, why, and the source; `holder` where
     GPUs hold different layers: the rank that the plan describes, of how many.
@@ -50,7 +51,7 @@ def answer(planned: Plan, *, with_advice: bool = True) -> dict[str, object]:
         "peak_instant": planned.peak_instant,
         "instants": planned.instants,
         "fits": planned.fits,
-        "chance": planned.chance,
+        "chance": chance_of(planned),
         "verdict": planned.verdict,
         "min_gpus": min_gpus(planned),
         "band": list(planned.band_gib),

@@ -188,6 +188,15 @@ def errors_by_project(looks: Iterable[Comparison]) -> dict[str, dict[str, list[f
     return found
 
 
+def memory_errors(looks: Iterable[Comparison]) -> dict[str, list[float]]:
+    """Return the errors of peaks by kind of job, of each kind that has some."""
+    found: dict[str, list[float]] = {}
+    for item in looks:
+        if item.row.of == MEMORY and item.error is not None:
+            found.setdefault(item.kind, []).append(item.error)
+    return {kind: found[kind] for kind in KINDS if kind in found}
+
+
 def _group(name: str, rows: list[Comparison]) -> Group:
     errors = [item.error for item in rows if item.error is not None]
     return Group(

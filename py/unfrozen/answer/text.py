@@ -14,7 +14,7 @@ from unfrozen.memory.explain import Term, format_layout, format_peak_rank
 from unfrozen.plan import DEFAULT_GPU, VERDICTS, Plan, format_gpu
 from unfrozen.plan.advice import advise
 from unfrozen.plan.compute import Estimate
-from unfrozen.plan.record import fits_words, most_words
+from unfrozen.plan.record import chance_of, fits_words, most_words
 from unfrozen.plan.solve import min_gpus
 from unfrozen.plan.step_time import step_time, step_tokens
 from unfrozen.units import format_bytes, format_count, format_duration, gib, sig3
@@ -110,9 +110,8 @@ def _whether_it_fits(planned: Plan, gpu: Gpu) -> str:
         first = f"Fits the {format_gpu(gpu)} with {format_bytes(spare)} to spare."
         return f"{first}\n{textwrap.fill(fits_words(planned.job), WIDTH)}"
     if planned.verdict == VERDICTS[1]:
-        text = (
-            f"Tight on the {format_gpu(gpu)}: it runs with a probability of {planned.chance:.0%}."
-        )
+        chance = f"{chance_of(planned):.0%}"
+        text = f"Tight on the {format_gpu(gpu)}: it runs with a probability of {chance}."
         if gpu.device == "cuda":
             text += " PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True leaves fewer blocks unused."
         return textwrap.fill(text, WIDTH)

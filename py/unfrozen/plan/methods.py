@@ -167,7 +167,8 @@ def largest(gpu: Gpu, recipe: dict[str, Any]) -> int | None:
 
 
 def _fits(model: ModelConfig, gpu: Gpu, recipe: dict[str, Any]) -> bool:
-    return _safe_bytes(model, gpu.bf16, tuple(recipe.items())) <= gpu.capacity_bytes
+    room = gpu.capacity_bytes - gpu.context_bytes
+    return _safe_bytes(model, gpu.bf16, tuple(recipe.items())) <= room
 
 
 @lru_cache(maxsize=4 * _MOST)  # every GPU asks for the same models
@@ -175,4 +176,5 @@ def _safe_bytes(model: ModelConfig, bf16: bool, recipe: tuple[tuple[str, Any], .
     half = {} if bf16 else {"params": "fp16", "compute": "fp16", "grads": "fp16"}
     length = min(SEQ_LEN, model.architecture.positions or SEQ_LEN)
     read = Recipe.read({"attention": "flash", "seq_len": length} | half | dict(recipe))
-    return plan_job(Job(model, read, Cluster())).safe_bytes
+    found = plan_job(Job(model, read, Cluster()))
+    return found.safe_bytes - found.beside_bytes

@@ -1,9 +1,9 @@
-"""The planner's record on published runs: the band of each time estimate, and verdicts on fits.
+"""The planner's record on published runs of each kind: errors of time and memory, and verdicts.
 
 An error is the estimated speed over the measured one, less 1; a band counts it as a factor, so that
-half as fast is as far off as twice as fast. `docs/first_look.py` computes `SPEEDS` from the
-published runs, and test_later_rows.py computes it again: it is neither an assumption nor a bound,
-only the error observed so far.
+half as fast is as far off as twice as fast. `docs/first_look.py` computes `SPEEDS` and `MEMORIES`
+from the published runs, and test_later_rows.py computes them again: they are neither assumptions
+nor bounds, only the errors observed so far.
 
 Runs of one project share its machines, kernels and ways to count: a new run is of another project,
 so each project counts once, however many runs it published (Dunn, Wasserman and Ramdas,
@@ -12,17 +12,20 @@ distributions of groups so). Where a project is left out and its runs are asked 
 the band of the others, at least 88% of those of each kind do (test_later_rows.py).
 
 Verdicts are those on the runs of fits_third.json and fits_fourth.json in tests/measurements;
-test_fits.py there counts them again.
+test_fits.py there counts them again. The chance of a plan is no higher than runs of its kind
+support: of n runs, k of which took more memory than the GPU has room for beside what was predicted,
+n − k + 1 in n + 2 (Laplace's rule of succession), or `SURE`, which no verdict has missed.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import astuple, dataclass
+from typing import Final, NamedTuple
 
 from unfrozen.job import Job
+from unfrozen.plan import SURE, Plan
 from unfrozen.plan.flops import frozen
 from unfrozen.plan.step_time import job_gpu
 from unfrozen.plan.timing.passes import OF_TRANSFORMERS
@@ -59,6 +62,10 @@ ENOUGH: Final = 9
 """Projects from which on nine in ten of them are more than a single one."""
 LEAST: Final = 3
 """Projects from which on there is a band: two can agree by chance."""
+FEWEST: Final = 5
+"""Runs from which on half and nine in ten of them are named."""
+MARGINS: Final = (1.0, 1.02, 1.05, 1.1, 1.2, 1.5, 2.0, 3.0)
+"""Factors of a predicted memory for which `MEMORIES` counts the runs that took more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +130,29 @@ def _quantile(found: Mapping[str, Sequence[float]], share: float) -> float:
     return 0.0
 
 
+class Peaks(NamedTuple):
+    """Published peaks of one kind: how many, within what half and nine in ten of them were
+    predicted, and how many took more than each of `MARGINS` allows.
+    """
+
+    runs: int
+    half: float
+    most: float
+    above: tuple[int, ...]
+
+    @classmethod
+    def of(cls, errors: Sequence[float]) -> Peaks:
+        """Return the counts of errors with their sign, at least one."""
+        found = Spread.of(errors)
+        above = (sum((1 + error) * factor < 1 for error in errors) for factor in MARGINS)
+        return cls(found.runs, found.half, found.most, tuple(above))
+
+    def support(self, margin: float) -> float:
+        """Return the chance of a run with `margin` times the room that was predicted."""
+        counted = [over for least, over in zip(MARGINS, self.above, strict=True) if least <= margin]
+        return (self.runs - min(counted, default=self.runs) + 1) / (self.runs + 2)
+
+
 def held_apart(errors: Mapping[str, Sequence[float]]) -> tuple[int, int]:
     """Return how many runs lie in the band of the other projects, and how many were asked."""
     held = asked = 0
@@ -145,6 +175,15 @@ SPEEDS: Final[dict[str, Band]] = {
     "unlinked": Band(1, 1, 2.239, 2.239),
     "machine": Band(141, 17, 0.160, 0.441),
     "machines": Band(66, 9, 0.072, 0.659),
+}
+MEMORIES: Final[dict[str, Peaks]] = {
+    "hf_experts": Peaks(19, 0.051, 0.353, (11, 11, 9, 6, 3, 2, 0, 0)),
+    "adapters": Peaks(88, 0.048, 0.155, (32, 28, 21, 11, 6, 2, 2, 1)),
+    "experts": Peaks(9, 0.041, 1.291, (4, 4, 0, 0, 0, 0, 0, 0)),
+    "low": Peaks(4, 0.078, 0.121, (3, 3, 2, 0, 0, 0, 0, 0)),
+    "unlinked": Peaks(1, 0.086, 0.086, (0, 0, 0, 0, 0, 0, 0, 0)),
+    "machine": Peaks(68, 0.033, 0.125, (40, 24, 15, 6, 3, 1, 0, 0)),
+    "machines": Peaks(5, 0.011, 0.060, (2, 0, 0, 0, 0, 0, 0, 0)),
 }
 # end
 
@@ -237,22 +276,49 @@ class FitCounts:
     shown: int
     inside: int
 
-    @property
-    def sentence(self) -> str:
-        """The verdicts in one sentence."""
-        first = f"Of {self.runs} published runs {self.fitting} were said to fit"
+    def text(self, kind: str = "") -> str:
+        """Return the verdicts in one sentence; `kind` is that of the runs, as `KINDS` has it."""
+        first = (
+            f"Of {self.runs} published runs{kind and f' {kind}'} {self.fitting} were said to fit"
+        )
         said = "and all did" if not self.failed else f"and {self.fitting - self.failed} did"
         none = f"{self.ran_yet}" if self.ran_yet else "none"
         return f"{first}, {said}; of {self.not_fitting} said not to fit {none} ran."
 
 
-FITS: Final = FitCounts(
-    runs=262, fitting=171, failed=0, not_fitting=81, ran_yet=0, shown=144, inside=139
-)
+FITS_OF: Final = {
+    "machine": FitCounts(66, 32, 0, 30, 0, 34, 34),
+    "hf_experts": FitCounts(27, 19, 0, 8, 0, 0, 0),
+    "adapters": FitCounts(169, 120, 0, 43, 0, 110, 105),
+}
+"""Verdicts by kind of job."""
+FITS: Final = FitCounts(*map(sum, zip(*map(astuple, FITS_OF.values()), strict=True)))
+_NONE: Final = Peaks(0, 0.0, 0.0, (0,) * len(MARGINS))
+UNRUN: Final = {"unfrozen": "no GPU has run unfrozen train yet: start with its selftest"}
+"""Frameworks whose steps on a GPU nobody has seen, with what to say of that."""
+
+
+def chance_of(planned: Plan, framework: str = "") -> float | None:
+    """Return the probability that a plan runs by a framework, as far as runs of its kind support
+    it: no more than `SURE` where none does. None where no GPU is named.
+    """
+    gpu, found = planned.job.gpu, MEMORIES.get(kind_of(planned.job), _NONE)
+    if gpu is None or planned.chance is None:
+        return None
+    margin = (gpu.capacity_bytes - planned.beside_bytes) / planned.needed_bytes
+    return min(planned.chance, SURE if framework in UNRUN else max(SURE, found.support(margin)))
 
 
 def fits_words(job: Job) -> str:
-    """Return how often verdicts on jobs like this one were right, or that none was compared."""
-    if kind_of(job) == "apple":
-        return f"No verdict on a GPU of Apple was compared with a run: {_WHY['apple']}."
-    return FITS.sentence
+    """Return how far memory and verdicts of published runs of the same kind were off."""
+    kind = kind_of(job)
+    if kind == "apple":
+        return f"No verdict on a GPU of Apple was compared with a run: {_WHY[kind]}."
+    found, verdicts = MEMORIES.get(kind, _NONE), FITS_OF.get(kind)
+    text = f"{found.runs} peaks were published {KINDS[kind]}, too few to say how right this is."
+    if found.runs >= FEWEST:
+        text = (
+            f"Of {found.runs} published peaks {KINDS[kind]} half were within"
+            f" {_percent(found.half)} and nine in ten within {_percent(found.most)}."
+        )
+    return f"{text} {verdicts.text(KINDS[kind])}" if verdicts else text

@@ -11,7 +11,7 @@ from unfrozen.events import COMPONENTS, INSTANTS, in_order
 from unfrozen.memory.explain import format_peak_rank
 from unfrozen.memory.overhead import COMMUNICATION_BYTES
 from unfrozen.plan import VERDICTS, Plan
-from unfrozen.plan.record import fits_words
+from unfrozen.plan.record import chance_of, fits_words
 from unfrozen.planner.controls import Json
 from unfrozen.units import GIB, UNIT_BYTES, format_size
 
@@ -119,7 +119,7 @@ def verdict(plan: Plan, unit: str) -> Json:
         text = f"{of}; {spare} are to spare.{after} {fits_words(plan.job)}"
         return {"kind": "yes", "title": "It fits.", "text": text}
     if plan.verdict == VERDICTS[1]:
-        text = f"It runs with a probability of {plan.chance:.0%}.{after}"
+        text = f"It runs with a probability of {chance_of(plan):.0%}.{after}"
         text += f" {EXPANDABLE}" if gpu.device == "cuda" else ""
         return {"kind": "narrow", "title": "It is tight.", "text": text}
     text = f"{of}; to be safe it needs {spare} more.{after}"

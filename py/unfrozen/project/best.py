@@ -22,6 +22,7 @@ from unfrozen.job import Job
 from unfrozen.plan import Plan, plan_job
 from unfrozen.plan.compute import Estimate, estimate
 from unfrozen.plan.layouts import Layout, Search, simplest_first
+from unfrozen.plan.record import UNRUN, chance_of
 from unfrozen.plan.step_time import job_gpu, step_tokens
 from unfrozen.project.changes import (
     ADAPTERS,
@@ -110,6 +111,21 @@ class PlannedRun:
     def plan(self) -> Plan:
         """Its memory."""
         return plan_job(self.job)
+
+    @property
+    def chance(self) -> float | None:
+        """The probability that it runs, as far as published runs support it."""
+        return chance_of(self.plan, self.framework)
+
+    @property
+    def unrun(self) -> bool:
+        """Whether no GPU has run what would start it."""
+        return self.framework in UNRUN
+
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """What it is sorted by: what a GPU has run first, then the fastest."""
+        return self.unrun, -self.layout.tokens_per_second
 
     @property
     def price(self) -> float | None:
@@ -221,8 +237,10 @@ def find(question: TrainingProject, *, beside: bool = True, stages: Stages = STA
     finder, gpus = _Finder(question, KEPT if beside else 1), question.gpus
     found: list[PlannedRun] = []
     for changes in stages:
-        if found := (yield from finder.fitting(changes, gpus)):
+        found += yield from finder.fitting(changes, gpus)
+        if found and (question.framework or not all(one.unrun for one in found)):
             break
+    found.sort(key=lambda one: one.unrun)  # what a GPU has run goes first, however slow
     first = found[0] if found else None
     fewer: list[PlannedRun] = []
     adapters: list[PlannedRun] = []
@@ -233,10 +251,10 @@ def find(question: TrainingProject, *, beside: bool = True, stages: Stages = STA
         for changes in ADAPTERS:
             if changes[0].recipe["method"] != question.job.recipe.method:
                 adapters += (yield from finder.smallest(changes))[:1]
-    others = {mesh(one.job): one for one in reversed(found) if beside and one is not first}
+    others = {(mesh(one.job), one.unrun): one for one in reversed(found) if beside}
     if first:
-        others.pop(mesh(first.job), None)
-    shown = sorted(others.values(), key=lambda one: -one.layout.tokens_per_second)[:OTHERS]
+        others.pop((mesh(first.job), first.unrun), None)
+    shown = sorted(others.values(), key=lambda one: one.rank)[:OTHERS]
     return OnePlan(question, first, tuple(shown), tuple(fewer[:1]), tuple(adapters), finder.lacking)
 
 
@@ -261,7 +279,7 @@ class _Finder:
                     break
                 sequences //= 2
         usual = usual_host_bytes(job_gpu(self._question.job), gpus)
-        ranked = simplest_first(found, PREFERRED)
+        ranked = _ranked(found)
         held = [one for one in ranked if needs(one.job, one.way).host <= usual]
         if ranked and not held and self.lacking is None:
             self.lacking = PlannedRun(ranked[0], self._question)
@@ -272,7 +290,7 @@ class _Finder:
         gpus = 1
         while gpus <= self._question.gpus:
             if found := (yield from self._search(changes, gpus)):
-                ranked = _startable(simplest_first(found, PREFERRED))
+                ranked = _startable(_ranked(found))
                 return [PlannedRun(one, self._question) for one in ranked]
             gpus *= 2
         return []
@@ -287,12 +305,21 @@ class _Finder:
             for way in ways(question.job, one, question.framework, question.left)
             if gpus > 1 or question.framework or way.name not in SEVERAL
         ]
-        if not asked:
-            return []
-        search = Search(asked, gpus, sequences or question.step_sequences, self._most)
-        while search.advance():
-            yield
-        return search.found
+        found: list[Layout] = []
+        for unrun in (False, True):
+            own = [way for way in asked if (way.name in UNRUN) == unrun]
+            if own and (not found or self._most > 1):
+                search = Search(own, gpus, sequences or question.step_sequences, self._most)
+                while search.advance():
+                    yield
+                found += search.found
+        return found
+
+
+def _ranked(found: Sequence[Layout]) -> list[Layout]:
+    """Return layouts, what a GPU has run first, of each the simplest of the fastest."""
+    parts = ([one for one in found if (one.way in UNRUN) == unrun] for unrun in (False, True))
+    return [one for part in parts for one in simplest_first(part, PREFERRED)]
 
 
 def _startable(found: list[Layout]) -> list[Layout]:

@@ -79,11 +79,12 @@ ADAPTERS: Final[tuple[tuple[Variant, ...], ...]] = tuple(
 )
 """What trains less than every weight, by method."""
 TRL: Final = (ACCELERATE, DEEPSPEED)
-_FIRST: Final = (UNFROZEN, *TRL)
+_APART: Final = (*TRL, TORCHTITAN, MEGATRON, UNFROZEN)
 SEVERAL: Final = (TORCHTITAN, MEGATRON)
 """Frameworks for many GPUs: they want data, and Megatron-LM weights, in formats of their own."""
-PREFERRED: Final = (*_FIRST, *(n for n in FRAMEWORKS if n not in _FIRST + SEVERAL), *SEVERAL)
-"""Frameworks, of equals the one first that reads the reader's data as it is."""
+PREFERRED: Final = (*TRL, *(n for n in FRAMEWORKS if n not in _APART), *SEVERAL, UNFROZEN)
+"""Frameworks, of equals the one first that reads the reader's data as it is; last what no GPU has
+run."""
 
 
 def ways(

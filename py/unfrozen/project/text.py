@@ -13,7 +13,7 @@ from unfrozen.frameworks.tables import mesh, refusal, zero_stage
 from unfrozen.hardware.flavors import PRICES, PRICES_OF
 from unfrozen.job import Job
 from unfrozen.plan import format_gpu
-from unfrozen.plan.record import band, most_words
+from unfrozen.plan.record import UNRUN, band, fits_words, most_words
 from unfrozen.plan.rent import rental, rental_text
 from unfrozen.plan.step_time import job_gpu
 from unfrozen.project.best import OnePlan, PlannedRun, TrainingProject
@@ -106,7 +106,7 @@ def facts(choice: PlannedRun) -> Iterator[tuple[str, str]]:
         f"every step is planned at {recipe.seq_len:,} tokens a sequence: no row takes more memory",
     )
     yield "evaluation", _evaluation(choice)
-    yield "estimates", f"of time: {band(job)}"
+    yield "estimates", f"of time: {band(job)}. {fits_words(job)}"
 
 
 def _length(choice: PlannedRun) -> Iterator[tuple[str, str]]:
@@ -135,16 +135,22 @@ def _memory(choice: PlannedRun) -> str:
     low, high = planned.band_gib
     fills = planned.roomy_bytes > planned.device_bytes  # blocks it would give back
     needed = f", of which {format_bytes(planned.safe_bytes)} are needed" if fills else ""
+    unrun = f"; {UNRUN[choice.framework]}" if choice.framework in UNRUN else ""
     return (
         f"{format_bytes(planned.device_bytes)} of the {format_gpu(job_gpu(choice.job))}{needed}:"
-        f" {planned.verdict} with a probability {_chance(planned.chance or 0.0)}"
+        f" {planned.verdict} with a probability {_chance(choice)}{unrun}"
         f" ({sig3(low)}–{sig3(high)} GiB depending on GPU and driver)"
     )
 
 
-def _chance(chance: float) -> str:
-    """Return a probability that is never certain: "of 91%", "above 99%"."""
-    return "above 99%" if chance > 0.99 else f"of {chance:.0%}" if chance >= 0.01 else "below 1%"
+def _chance(choice: PlannedRun) -> str:
+    """Return a probability that is never certain: "of 91%", "of at least 90%" where runs support no
+    more, "above 99%".
+    """
+    chance, planned = choice.chance or 0.0, choice.plan.chance or 0.0
+    if chance > 0.99 or chance < 0.01:
+        return "above 99%" if chance > 0.99 else "below 1%"
+    return f"of {'at least ' if chance < planned else ''}{chance:.0%}"
 
 
 def _cost(choice: PlannedRun) -> str:
@@ -276,7 +282,9 @@ def _refused(question: TrainingProject) -> str:
 
 
 def remarks(answer: OnePlan) -> list[tuple[PlannedRun, str]]:
-    """Return every other choice, the fastest first, with who runs it and a remark."""
+    """Return every other choice, those that GPUs have run and the fastest first, each with who runs
+    it and a remark.
+    """
     found = [(one, "") for one in (*answer.others, *answer.fewer)]
     found += [(one, "trains adapters alone") for one in answer.adapters]
     if answer.lacking is not None:
@@ -285,8 +293,9 @@ def remarks(answer: OnePlan) -> list[tuple[PlannedRun, str]]:
     every = [answer.first, *(one for one, _ in found)]
     costs = [one.cost for one in every if one and one.cost is not None]
     noted = []
-    for one, remark in sorted(found, key=lambda pair: -pair[0].layout.tokens_per_second):
+    for one, remark in sorted(found, key=lambda pair: pair[0].rank):
         by = FRAMEWORKS[one.framework].label if one.framework else ""
+        remark = remark or UNRUN.get(one.framework, "").partition(":")[0]
         cheapest = "the cheapest" if one.cost is not None and one.cost == min(costs) else ""
         noted.append((one, ", ".join(part for part in (by, remark, cheapest) if part)))
     return noted
@@ -318,7 +327,8 @@ def choice_data(choice: PlannedRun) -> dict[str, Any]:
         "device_gib": gib(planned.device_bytes),
         "band": list(planned.band_gib),
         "fits": planned.fits,
-        "chance": planned.chance,
+        "chance": choice.chance,
+        "unrun": UNRUN.get(choice.framework),
         "tokens_per_second": choice.layout.tokens_per_second,
         "seconds": run and run.seconds,
         "gpu_hours": run and run.gpu_hours,

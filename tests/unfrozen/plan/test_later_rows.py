@@ -14,8 +14,9 @@ from unfrozen.answer.later import (
     Comparison,
     compare,
     errors_by_project,
+    memory_errors,
 )
-from unfrozen.plan.record import KINDS, SPEEDS, Band, Spread, held_apart
+from unfrozen.plan.record import KINDS, MEMORIES, SPEEDS, Band, Peaks, Spread, held_apart
 
 # from docs/first_look.py --bars
 BARS: dict[tuple[str, str, str], tuple[float, float]] = {
@@ -123,6 +124,18 @@ def test_the_band_that_is_reported_is_the_record(kind: str) -> None:
     again = "the record changed: run docs/first_look.py"
     assert (told.runs, told.projects) == (found.runs, found.projects), again
     assert (told.half, told.most) == pytest.approx((found.half, found.most), abs=0.0011), again
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_peaks_that_are_reported_are_the_record(kind: str) -> None:
+    errors, told = memory_errors(compare_later_runs()).get(kind), MEMORIES.get(kind)
+    found = Peaks.of(errors) if errors else None
+    again = "the record changed: run docs/first_look.py"
+    if found is None or told is None:
+        assert found == told, again
+        return
+    assert (told.runs, told.above) == (found.runs, found.above), again
+    assert told[1:3] == pytest.approx(found[1:3], abs=0.0011), again
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -6,15 +6,22 @@ import pytest
 
 from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
+from unfrozen.plan import SURE, plan
 from unfrozen.plan.compute import estimate
 from unfrozen.plan.record import (
     ENOUGH,
+    FEWEST,
+    FITS_OF,
     KINDS,
     LEAST,
+    MEMORIES,
     SPEEDS,
     Band,
+    Peaks,
     Spread,
     band,
+    chance_of,
+    fits_words,
     half_within,
     held_apart,
     kind_of,
@@ -80,6 +87,31 @@ def test_each_project_counts_once_however_many_runs_it_published() -> None:
     assert found.most == pytest.approx(0.8)
     few = Band.of({"a": [0.1, 0.7], "b": [0.2]})
     assert few.most == pytest.approx(0.7), "of few projects the band is that of the worst run"
+
+
+def test_a_chance_is_no_higher_than_runs_of_its_kind_support() -> None:
+    found = Peaks.of([-0.5, -0.03, 0.0, 0.01, 0.1, 0.2, 0.3, -0.2])
+    assert found.runs == 8
+    assert found.support(0.9) == pytest.approx(1 / 10), "all take more than a tenth too little"
+    assert found.support(1.0) == pytest.approx((8 - 3 + 1) / 10)
+    assert found.support(1.3) == pytest.approx((8 - 2 + 1) / 10)
+    assert found.support(3.0) == pytest.approx(9 / 10)
+    full = plan({"model": LLAMA, "gpu": "H100", "recipe": {"attention": "flash"}})
+    assert full.chance == 1.0
+    assert SURE < (chance_of(full) or 0.0) < 0.99 < full.chance
+    assert chance_of(full, "unfrozen") == SURE, "no GPU has run it"
+    assert chance_of(plan({"model": LLAMA})) is None
+
+
+def test_what_is_said_of_memory_is_of_the_same_kind_and_few_runs_say_so() -> None:
+    for kind, asked in (("machine", job()), ("adapters", job(method="lora"))):
+        words, peaks = fits_words(asked), MEMORIES[kind]
+        assert words.startswith(f"Of {peaks.runs} published peaks {KINDS[kind]} half were within")
+        assert words.endswith(FITS_OF[kind].text(KINDS[kind]))
+    few = job(gpu="RTX 4090", gpus=2)
+    assert MEMORIES[kind_of(few)].runs < FEWEST
+    assert "on several GPUs without NVLink, too few to say how right this is" in fits_words(few)
+    assert "half" not in fits_words(few)
 
 
 def test_half_as_fast_is_as_far_off_as_twice_as_fast() -> None:

