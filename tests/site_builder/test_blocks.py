@@ -22,7 +22,10 @@ def printed(folder: Path, text: str) -> str:
     ("block", "parts"),
     [
         ("diagram", "step, recompute, zero, formats, row, packing, pulls, frontier, symptoms"),
-        ("accuracy", "strips, published, traced, others, record, bands, unseen, kinds, reported, words"),
+        (
+            "accuracy",
+            "strips, published, traced, others, record, bands, unseen, kinds, reported, words",
+        ),
         ("lora-runs", "methods"),
     ],
 )

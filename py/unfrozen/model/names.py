@@ -16,6 +16,7 @@ from unfrozen.errors import PlanError, quote_value, strict_json
 from unfrozen.model import catalogue
 from unfrozen.model.catalogue import BY_WORDS, CATALOGUE, PublishedModel, words_of
 from unfrozen.model.structure import sizes
+from unfrozen.model.traced import GUESSED
 
 HUB: Final = "https://huggingface.co"
 LARGEST_CONFIG_BYTES: Final = 4_000_000
@@ -276,7 +277,7 @@ def sized_config(name: str) -> dict[str, Any] | None:
     near = min(alike, key=lambda model: abs(math.log(total / model.num_parameters)))
     outer, layers = near.model.outer_parameters, near.model.architecture.layers
     scaled = round((total - outer) / (near.num_parameters - outer) * layers)
-    return {"model_type": "unknown", **sizes(near.config), "num_hidden_layers": max(1, scaled)}
+    return {"model_type": GUESSED, **sizes(near.config), "num_hidden_layers": max(1, scaled)}
 
 
 def _has(words: tuple[str, ...], part: tuple[str, ...]) -> bool:

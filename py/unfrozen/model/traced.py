@@ -14,6 +14,8 @@ from unfrozen.model.blueprint import Tensor
 Model = tuple[str, dict[str, Any], list[Tensor]]
 """The version of transformers that builds it, its configuration with all keys, its tensors."""
 Build = Callable[[Mapping[str, Any]], Model]
+GUESSED = "unknown"
+"""The type of a model whose name is all that is known: no library builds it."""
 _build: ContextVar[Build | None] = ContextVar("build", default=None)
 
 
@@ -33,6 +35,6 @@ def built_by(build: Build) -> Iterator[None]:
 
 def trace(config: Mapping[str, Any]) -> Model:
     """Return the model of a config.json. Raises `NotTraced`."""
-    if (build := _build.get()) is None:
+    if (build := _build.get()) is None or config.get("model_type") == GUESSED:
         raise NotTraced
     return build(config)

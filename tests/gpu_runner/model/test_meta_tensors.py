@@ -130,3 +130,12 @@ def test_a_model_that_is_read_without_a_request_is_not_built() -> None:
     assert (
         ModelConfig.from_hf({"model_type": "diffllama", **SMALL}).architecture.counted == "bounded"
     )
+
+
+def test_a_model_of_which_only_the_name_is_known_is_asked_of_no_library(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    planned = str(unfrozen.plan(model="somebody/Model-0.7B"))
+    assert "Estimated: its tensors" in planned
+    assert "Not traced" not in planned
