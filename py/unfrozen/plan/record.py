@@ -171,7 +171,7 @@ SPEEDS: Final[dict[str, Band]] = {
     "adapters": Band(60, 8, 0.176, 0.930),
     "spread_experts": Band(10, 1, 0.160, 0.654),
     "experts": Band(13, 5, 0.169, 0.548),
-    "low": Band(40, 7, 0.060, 0.607),
+    "low": Band(40, 7, 0.060, 0.727),
     "unlinked": Band(1, 1, 2.239, 2.239),
     "machine": Band(141, 17, 0.160, 0.441),
     "machines": Band(66, 9, 0.072, 0.659),

@@ -30,7 +30,7 @@ BARS: dict[tuple[str, str, str], tuple[float, float]] = {
     ("later", "speed", "long"): (0.670, 0.670),
     ("later", "speed", "adapters"): (0.184, 0.234),
     ("later", "speed", "experts"): (0.151, 0.220),
-    ("later", "speed", "low"): (0.094, 0.430),
+    ("later", "speed", "low"): (0.094, 0.625),  # one is of a B200 held below its power
     ("later", "speed", "unlinked"): (2.307, 2.307),
     ("later", "speed", "machine"): (0.059, 0.269),
     ("later", "speed", "machines"): (0.067, 0.193),

@@ -74,8 +74,9 @@ def kernel(job: Job) -> Kernel:
     It may name the version; else its framework has a default. Where none is named, recipes that sum
     16-bit gradients in fp32 are Megatron's, whose Transformer Engine takes cuDNN from Hopper on.
     GPT without biases, trained from fp32 weights, is llm-foundry's MPT of 2023, whose published
-    runs took the Triton kernel (scripts/train/benchmarking/submit_benchmarks.py). PyTorch drops a
-    causal mask that pads nothing, so that "sdpa" is FlashAttention-2 as well.
+    runs took the Triton kernel (scripts/train/benchmarking/submit_benchmarks.py). torchtitan asks
+    cuDNN first from Blackwell on (pytorch/torchtitan pull 1196). PyTorch drops a causal mask that
+    pads nothing, so that "sdpa" is FlashAttention-2 as well.
     """
     recipe, a = job.recipe, job.model.architecture
     if recipe.attention in _VERSIONS:
@@ -89,6 +90,8 @@ def kernel(job: Job) -> Kernel:
     named = job.framework.name if job.framework else ""
     if named == "llm-foundry":
         return "flash-1"
+    if named == "torchtitan" and job.gpu and job.gpu.fp4:
+        return "newest"
     if not named and a.model_type == "gpt" and not a.has_bias("mlp.") and recipe.params == "fp32":
         return "flash-1"
     return "flash-2"
