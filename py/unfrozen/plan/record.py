@@ -48,8 +48,10 @@ _WHY: Final = {
     "apple": "its memory is counted by the tensors, beside what Metal recommends to use, and no run"
     " there was compared with it; transformers' Trainer, TRL and PEFT train there (device mps),"
     " bitsandbytes, FSDP, DeepSpeed and FlashAttention do not",
-    "hf_experts": "steps of its grouped experts under FSDP2 took up to 3.6 times as long"
-    " as their operations and bytes explain, least in long sequences",
+    "hf_experts": "gpt-oss took 80 to 100 µs a token more than its operations and bytes explain,"
+    " recomputed or not: its biases are gathered for each token, and backward PyTorch sums their"
+    " gradients one after the other (mlc-ai/pith-train pull 34 replaced that); Qwen3, which has no"
+    " biases, took up to 0.8 s a step more",
     "long": "longer ones took more time than their operations explain",
     "spread_experts": "recipes hide more or less of the exchange between experts, pad experts or"
     " not, run attention in 8 or 16 bits (Megatron Bridge), and no setting says which",
