@@ -30,7 +30,6 @@ from unfrozen.answer.later import (
     Comparison,
     errors_by_project,
     group_comparisons,
-    memory_errors,
 )
 from unfrozen.plan.record import KINDS, Band, Peaks, Spread
 
@@ -102,8 +101,10 @@ def counted(looks: list[Comparison]) -> str:
         numbers = f"{found.runs}, {found.projects}, {found.half:.3f}, {found.most:.3f}"
         rows += f'    "{kind}": Band({numbers}),\n'
     peaks = ""
-    for kind, own in memory_errors(looks).items():
-        seen = Peaks.of(own)
+    for kind, projects in errors_by_project(looks, MEMORY).items():
+        if not projects:
+            continue
+        seen = Peaks.of([*itertools.chain(*projects.values())])
         peaks += (
             f'    "{kind}": Peaks({seen.runs}, {seen.half:.3f}, {seen.most:.3f}, {seen.above}),\n'
         )

@@ -179,22 +179,15 @@ def group_comparisons(
     return groups if names else sorted(groups, key=lambda group: -group.rows)
 
 
-def errors_by_project(looks: Iterable[Comparison]) -> dict[str, dict[str, list[float]]]:
-    """Return the errors of speeds by kind of job and project, with every kind."""
+def errors_by_project(
+    looks: Iterable[Comparison], of: str = SPEED
+) -> dict[str, dict[str, list[float]]]:
+    """Return the errors of speeds or peaks by kind of job and project, with every kind."""
     found: dict[str, dict[str, list[float]]] = {kind: {} for kind in KINDS}
     for item in looks:
-        if item.row.of == SPEED and item.error is not None:
+        if item.row.of == of and item.error is not None:
             found[item.kind].setdefault(item.row.project, []).append(item.error)
     return found
-
-
-def memory_errors(looks: Iterable[Comparison]) -> dict[str, list[float]]:
-    """Return the errors of peaks by kind of job, of each kind that has some."""
-    found: dict[str, list[float]] = {}
-    for item in looks:
-        if item.row.of == MEMORY and item.error is not None:
-            found.setdefault(item.kind, []).append(item.error)
-    return {kind: found[kind] for kind in KINDS if kind in found}
 
 
 def _group(name: str, rows: list[Comparison]) -> Group:

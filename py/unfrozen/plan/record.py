@@ -311,6 +311,14 @@ def chance_of(planned: Plan, framework: str = "") -> float | None:
     return min(planned.chance, SURE if framework in UNRUN else max(SURE, found.support(margin)))
 
 
+def shown_words(job: Job) -> str:
+    """Return how many runs of the same kind the band of GPU memory held."""
+    found = FITS_OF.get(kind_of(job))
+    if not found or found.shown < FEWEST:
+        return f"too few runs {KINDS[kind_of(job)]} print what their GPU showed to count them"
+    return f"in which {found.inside} of {found.shown} published runs {KINDS[kind_of(job)]} lie"
+
+
 def fits_words(job: Job) -> str:
     """Return how far memory and verdicts of published runs of the same kind were off."""
     kind = kind_of(job)

@@ -10,7 +10,7 @@ from unfrozen.memory.explain import SYMBOLS, Term, explain
 from unfrozen.model import ModelConfig
 from unfrozen.plan import Plan
 from unfrozen.plan.compute import Estimate, estimate
-from unfrozen.plan.record import FITS, band
+from unfrozen.plan.record import band, shown_words
 from unfrozen.plan.step_time import CAUSES, job_gpu, step_tokens
 from unfrozen.planner.controls import Json
 from unfrozen.planner.figures import band_text, instant_label, overhead
@@ -64,7 +64,7 @@ def memory_numbers(plan: Plan, unit: str) -> list[Json]:
             "band",
             "Error band",
             band_text(plan, unit),
-            f"in which {FITS.inside} of {FITS.shown} published runs lie",
+            shown_words(plan.job),
             f"tensors … tensors + reserve + 4% + context{extra}",
             [*inputs[:1], ("context", f"{sig3(low)} … {sig3(high)} GiB")],
             _ALLOCATOR,

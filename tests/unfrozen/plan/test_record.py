@@ -25,6 +25,7 @@ from unfrozen.plan.record import (
     half_within,
     held_apart,
     kind_of,
+    shown_words,
 )
 
 LLAMA = CATALOGUE["meta-llama/Llama-3.2-1B"].config
@@ -108,6 +109,9 @@ def test_what_is_said_of_memory_is_of_the_same_kind_and_few_runs_say_so() -> Non
         words, peaks = fits_words(asked), MEMORIES[kind]
         assert words.startswith(f"Of {peaks.runs} published peaks {KINDS[kind]} half were within")
         assert words.endswith(FITS_OF[kind].text(KINDS[kind]))
+        lie = f"in which {FITS_OF[kind].inside} of {FITS_OF[kind].shown} published runs"
+        assert shown_words(asked) == f"{lie} {KINDS[kind]} lie"
+    assert shown_words(job(gpus=16)).startswith("too few runs on several machines")
     few = job(gpu="RTX 4090", gpus=2)
     assert MEMORIES[kind_of(few)].runs < FEWEST
     assert "on several GPUs without NVLink, too few to say how right this is" in fits_words(few)
