@@ -119,15 +119,11 @@ def _line(plot: Plot, label: str) -> tuple[float | None, ...]:
     return {line.label: line.data for line in plot.lines}[label]
 
 
-def _first_plot(published: Published) -> Plot:
-    return parse_plots(published["py_plot_data"])[0]
-
-
 def _at(label: str, x: float) -> Callable[[Published], float | None]:
     """Return a reader of the value of a line at one x."""
 
     def read(published: Published) -> float | None:
-        plot = _first_plot(published)
+        plot = parse_plots(published["py_plot_data"])[0]
         return _line(plot, label)[plot.x_data.index(x)]
 
     return read

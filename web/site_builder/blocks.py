@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from site_builder import SiteError, accuracy, lora_runs, page_run
 from site_builder.bibliography import Bibliography
@@ -56,11 +56,6 @@ def _figure(context: PageContext, arguments: list[str], where: str) -> str:
     return f'<figure id="fig-{name}" class="{" ".join(["figure", *classes])}">\n'
 
 
-def _bibtex(_: PageContext, __: list[str], where: str) -> str:
-    """The BibTeX entry that cites this version."""
-    return listing(project().bibtex(), "bibtex", where)
-
-
 def _widget_block(widget: Widget) -> Block:
     """Return the block of a widget, which shows its first view before any script runs.
 
@@ -79,31 +74,17 @@ def _widget_block(widget: Widget) -> Block:
     return Block(render_open, f"</{widget.tag}>\n")
 
 
-def _render_part(
-    block: str,
-    parts: Mapping[str, Callable[..., str]],
-    arguments: list[str],
-    where: str,
-    *args: Any,
-) -> str:
-    """Return the part that `::: block part` names; raises SiteError when there is none."""
-    part = " ".join(arguments)
-    if part not in parts:
-        problem = f"there is no ::: {block} {part}; choose one of {', '.join(parts)}"
-        raise SiteError(where, problem)
-    return parts[part](*args)
+def _parts_block(name: str, parts: Mapping[str, Callable[..., str]], *, queued: bool) -> Block:
+    """Return a block of parts, `::: name part`; those that are `queued` draw when all is read."""
 
+    def render_part(context: PageContext, arguments: list[str], where: str) -> str:
+        part = " ".join(arguments)
+        if part not in parts:
+            problem = f"there is no ::: {name} {part}; choose one of {', '.join(parts)}"
+            raise SiteError(where, problem)
+        return parts[part](where, context.queue) if queued else parts[part]()
 
-def _diagram(_: PageContext, arguments: list[str], where: str) -> str:
-    return _render_part("diagram", DIAGRAMS, arguments, where)
-
-
-def _accuracy(context: PageContext, arguments: list[str], where: str) -> str:
-    return _render_part("accuracy", accuracy.PARTS, arguments, where, where, context.queue)
-
-
-def _lora_runs(context: PageContext, arguments: list[str], where: str) -> str:
-    return _render_part("lora-runs", lora_runs.PARTS, arguments, where, where, context.queue)
+    return Block(render_part, "")
 
 
 def _quiz(_: PageContext, arguments: list[str], where: str) -> str:
@@ -122,11 +103,11 @@ BLOCKS: Final[dict[str, Block]] = {
         "</div>\n</div>\n",
     ),
     "glossary": Block('<div class="glossary">\n'),
-    "bibtex": Block(_bibtex, ""),
+    "bibtex": Block(lambda _, __, where: listing(project().bibtex(), "bibtex", where), ""),
     "try": Block('<div class="try">\n<p class="try-label">Try it</p>\n'),
-    "diagram": Block(_diagram, ""),
-    "accuracy": Block(_accuracy, ""),
-    "lora-runs": Block(_lora_runs, ""),
+    "diagram": _parts_block("diagram", DIAGRAMS, queued=False),
+    "accuracy": _parts_block("accuracy", accuracy.PARTS, queued=True),
+    "lora-runs": _parts_block("lora-runs", lora_runs.PARTS, queued=True),
     "quiz": Block(_quiz, ""),
     "opening": Block(lambda *_: str(page_run.figure()), ""),
     "bibliography": Block(BIBLIOGRAPHY_MARK, ""),

@@ -55,7 +55,10 @@ def build_site(out: Path) -> list[Chapter]:
     if out.exists() and any(out.iterdir()):
         raise SiteError(str(out), "it is not empty: name a new folder, or empty it")
     pages = {page: _render_page(page) for page in (*PAGES, *guides.pages(), *EMBEDS)}
-    places = {page: _ids(chapters) for page, chapters in pages.items()}
+    places = {
+        page: {name for c in chapters for name in (c.id, *_ID.findall(c.html))}
+        for page, chapters in pages.items()
+    }
     for page, chapters in pages.items():
         pages[page] = [_lead_to_pages(chapter, page, places) for chapter in chapters]
         _check_links(pages[page])
@@ -183,10 +186,6 @@ def _number_figures(html: str, context: PageContext) -> str:
 def _figure_kind(figure: str) -> str:
     pictures = any(tag in figure for tag in ("<data-plot", "<svg"))
     return "Table" if not pictures and ("<data-table" in figure or "<table" in figure) else "Figure"
-
-
-def _ids(chapters: Iterable[Chapter]) -> Set[str]:
-    return {name for c in chapters for name in (c.id, *_ID.findall(c.html))}
 
 
 def _lead_to_pages(chapter: Chapter, page: Page, places: Mapping[Page, Set[str]]) -> Chapter:

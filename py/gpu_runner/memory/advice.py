@@ -145,7 +145,11 @@ def _dials(
 ) -> Iterator[list[_Change]]:
     """Yield every dial, with the changes beyond its current setting."""
     yield list(_smaller_micro_batches(config, ranks))
-    yield list(_shorter_sequences(longest))
+    yield [
+        _Change("length", level, {"seq_len": length}, _LESS, "longer sequences are cut")
+        for level, length in enumerate((longest // 2, longest // 4), start=1)
+        if length >= SHORTEST
+    ]
     stages = ("none", "selective", "full")
     further = stages[stages.index(config.checkpointing) + 1 :]
     yield [
@@ -188,13 +192,6 @@ def _smaller_micro_batches(config: TrainConfig, ranks: int) -> Iterator[_Change]
         if total % (size * ranks) == 0 and (3 * size <= 2 * last or size == 1):
             last, level = size, level + 1
             yield _Change("micro_batch", level, {"micro_batch": size, "grad_accum": total // size})
-
-
-def _shorter_sequences(longest: int) -> Iterator[_Change]:
-    """Yield sequences cut to a half and a quarter of the longest."""
-    for level, length in enumerate((longest // 2, longest // 4), start=1):
-        if length >= SHORTEST:
-            yield _Change("length", level, {"seq_len": length}, _LESS, "longer sequences are cut")
 
 
 def _format_option(name: str, value: object) -> str:

@@ -244,7 +244,7 @@ class TensorTracker(TorchDispatchMode):
         head = self._model.get_output_embeddings()
         if head is not None:
             self._hooks.append(head.register_forward_pre_hook(self._head_begins))
-        for parameter in filter(_is_trained, self._model.parameters()):
+        for parameter in (p for p in self._model.parameters() if p.requires_grad):
             hook = parameter.register_post_accumulate_grad_hook(self._gradient_arrived)
             self._hooks.append(hook)
         self._watch_resizes()
@@ -400,10 +400,6 @@ class TensorTracker(TorchDispatchMode):
     def _head_is_done(self, gradient: Tensor) -> None:
         del gradient
         self.kind, self.instant = "workspace", "backward"
-
-
-def _is_trained(parameter: Tensor) -> bool:
-    return parameter.requires_grad
 
 
 def _key(tensor: Tensor) -> int:

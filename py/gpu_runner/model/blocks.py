@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.checkpoint import (
     CheckpointPolicy,
     create_selective_checkpoint_contexts,
@@ -191,7 +191,8 @@ def _experts_forward(experts: Any, hidden: Tensor, chosen: Tensor, shares: Tenso
         max=experts.num_experts - 1,
     )
     ends = counts.cumsum(0, dtype=torch.int32)
-    inner = _linear(experts, _up(experts), hidden[order // k], expert, ends, dtype)
+    up = "gate_up_proj" if experts.has_gate else "up_proj"
+    inner = _linear(experts, up, hidden[order // k], expert, ends, dtype)
     inner = experts._apply_gate(inner) if experts.has_gate else experts.act_fn(inner)
     out = _linear(experts, "down_proj", inner, expert, ends, dtype)
     if experts.has_post_expert_norm:
@@ -213,10 +214,6 @@ def _autocast_dtype(device: torch.device, weights: list[torch.dtype]) -> torch.d
     ):
         return None
     return dtype
-
-
-def _up(experts: nn.Module) -> str:
-    return "gate_up_proj" if experts.has_gate else "up_proj"
 
 
 def _linear(

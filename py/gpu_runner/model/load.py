@@ -280,10 +280,6 @@ def _custom_code_error(name: str, found: str) -> ModelLoadError:
     )
 
 
-def _asks_for_trust(reason: str) -> bool:
-    return any(part in reason for part in _ASKS)
-
-
 def describe_custom_code(name: str, settings: Mapping[str, Any]) -> str:
     """Return a remark about a model that is trained without its own code; "" where it has none."""
     if not settings.get(CUSTOM_CODE):
@@ -506,7 +502,7 @@ def readable_errors(source: Source, part: str) -> Iterator[None]:
             raise
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
         reason = " ".join(lines[: 1 + lines[0].endswith(":")]) or type(error).__name__
-        if _asks_for_trust(reason) and not source.trusted:
+        if any(part in reason for part in _ASKS) and not source.trusted:
             raise _custom_code_error(source.name, f"for its {part}") from None
         if "does not recognize this architecture" in reason:
             reason = (

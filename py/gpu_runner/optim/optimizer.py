@@ -367,14 +367,6 @@ def _adamw8bit(named: _Named, lr: float, choice: OptimizerChoice) -> list[Any]:
     ]
 
 
-def _adafactor(named: _Named, lr: float, choice: OptimizerChoice) -> list[Any]:
-    return [Adafactor(named.groups(), lr=lr, **choice.rounded)]
-
-
-def _sgd(named: _Named, lr: float, choice: OptimizerChoice) -> list[Any]:
-    return [SGD(named.groups(), {"lr": lr, "momentum": choice.momentum})]
-
-
 def _muon(named: _Named, lr: float, choice: OptimizerChoice) -> list[Any]:
     hidden = {name for name, p in named.parameters if _is_hidden_matrix(name, p)}
     matrices = named.only(hidden.__contains__)
@@ -386,8 +378,8 @@ def _muon(named: _Named, lr: float, choice: OptimizerChoice) -> list[Any]:
 _UPDATES: Final[dict[Name, Callable[[_Named, float, OptimizerChoice], list[Any]]]] = {
     "adamw": _adamw,
     "adamw8bit": _adamw8bit,
-    "adafactor": _adafactor,
-    "sgd": _sgd,
+    "adafactor": lambda named, lr, choice: [Adafactor(named.groups(), lr=lr, **choice.rounded)],
+    "sgd": lambda named, lr, choice: [SGD(named.groups(), {"lr": lr, "momentum": choice.momentum})],
     "muon": _muon,
 }
 

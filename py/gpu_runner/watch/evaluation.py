@@ -194,16 +194,16 @@ class LoopEvaluator:
         drift = None if self._initial_weights is None else self._initial_weights.drift(self._model)
         wanted = prompts if self._tokenizer is not None and not is_cut(self._model) else ()
         with autocast():
-            samples = [(one, self._generate(one, new_tokens)) for one in wanted]
+            samples = [
+                (one, generate(self._model, self._tokenizer, one, new_tokens).text)
+                for one in wanted
+            ]
         return scores, drift, samples
 
     def _score(self, autocast: Autocast) -> list[Score]:
         pad = pad_token(self._tokenizer)
         evaluator = Evaluator(self.sets, self.batch_size, pad, self._device, autocast, loss=_loss)
         return evaluator.run(self._model)
-
-    def _generate(self, prompt: str, new_tokens: int) -> str:
-        return generate(self._model, self._tokenizer, prompt, new_tokens).text
 
     def remove_initial_weights(self) -> None:
         """Remove the copy of θ₀."""

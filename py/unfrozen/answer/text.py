@@ -54,7 +54,7 @@ def title(job: Job) -> str:
     """Return a job in one line."""
     count_text = f"{job.cluster.gpus:,} {'× ' if job.gpu else ''}" if job.cluster.gpus > 1 else ""
     where = job.gpu.name if job.gpu else "one GPU" if job.cluster.gpus == 1 else "GPUs"
-    sharding = f", {_sharding(job)}" if job.cluster.stage else ""
+    sharding = f", ZeRO-{job.cluster.stage}" if job.cluster.stage else ""
     sharding += "".join(f", {words}" for words in format_layout(job.cluster))
     held = {"parameters": job.model.num_parameters, "frozen": job.model.frozen}
     count = ", ".join(f"{format_count(many)} {word}" for word, many in held.items() if many)
@@ -131,7 +131,7 @@ def advice_text(planned: Plan) -> str:
     rows = [head]
     for entry in entries:
         row = [entry.label, sig3(entry.saved_gib), sig3(entry.device_gib), change(entry.time_ratio)]
-        rows.append(row + [_yes(entry.fits)] * fits)
+        rows.append(row + [{None: "", True: "yes", False: "no"}[entry.fits]] * fits)
     return table(rows)
 
 
@@ -291,17 +291,9 @@ def _word(verdict: str | None) -> str:
     return {None: "", VERDICTS[0]: "yes", VERDICTS[2]: "no"}.get(verdict, VERDICTS[1])
 
 
-def _yes(fits: bool | None) -> str:
-    return "" if fits is None else "yes" if fits else "no"
-
-
 def _batch(job: Job) -> str:
     accumulated = f"{job.recipe.grad_accum} × " if job.recipe.grad_accum > 1 else ""
     return f"{accumulated}{job.recipe.micro_batch} × {job.recipe.seq_len:,}"
-
-
-def _sharding(job: Job) -> str:
-    return f"ZeRO-{job.cluster.stage}" if job.cluster.stage else "not sharded"
 
 
 def _short_recipe(job: Job) -> str:

@@ -188,7 +188,10 @@ def _controls(texts: State) -> Json:
     return {
         "selects": [
             _select("model", "Model", texts, [(name, _size(name)) for name in MODELS]),
-            _select("gpu", "GPU", texts, [(name, _memory_label(name)) for name in GPU_NAMES]),
+            _select(
+                *("gpu", "GPU", texts),
+                [(n, f"{n} · {sig3(gib(find(n).capacity_bytes))} GiB") for n in GPU_NAMES],
+            ),
         ],
         "counts": [_count_control(key, texts) for key in STOPS],
         "radios": [
@@ -226,10 +229,6 @@ def _count_control(key: str, texts: State) -> Json:
 def _size(hub_id: str) -> str:
     owner, _, name = hub_id.rpartition("/")
     return f"{name} · {format_count(CATALOGUE[hub_id].num_parameters)}" if owner else hub_id
-
-
-def _memory_label(name: str) -> str:
-    return f"{name} · {sig3(gib(find(name).capacity_bytes))} GiB"
 
 
 def _example_price(gpu: str) -> str:

@@ -36,7 +36,7 @@ class Framework:
         if words:  # at once: what is filled in holds no word
             one_of = "|".join(_standing(word).pattern for word in sorted(words, key=len)[::-1])
             text = re.sub(one_of, lambda word: words[word[0]], text)
-        found = [f"{word}: {what}" for word, what in FILLED_IN.items() if _stands(word, text)]
+        found = [f"{one}: {what}" for one, what in FILLED_IN.items() if _standing(one).search(text)]
         notes = [f"{self.label}{self.version and f' ({self.version})'}", "; ".join(found)]
         return "\n".join([*(f"# {note}" for note in notes if note), text])
 
@@ -60,10 +60,6 @@ FILLED_IN: Final = {
 
 def _standing(word: str) -> re.Pattern[str]:
     return re.compile(rf"(?<![\w/]){re.escape(word)}(?!\w)")
-
-
-def _stands(word: str, text: str) -> bool:
-    return _standing(word).search(text) is not None
 
 
 UNFROZEN: Final = "unfrozen"

@@ -59,7 +59,7 @@ def read_script(text: str) -> Command:
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         try:
-            words = shlex.split(_computed(_fill(line, variables)), comments=True)
+            words = shlex.split(_EXPRESSION.sub(_value, _fill(line, variables)), comments=True)
         except ValueError as error:
             raise PlanError(
                 f"line {number}", line[:80], f"the shell refuses it ({error})", "correct it"
@@ -93,11 +93,6 @@ def _fill(word: str, variables: Mapping[str, str]) -> str:
         return variables.get(found[1] or found[3], found[2] if found[2] is not None else found[0])
 
     return _VARIABLE.sub(value, word)
-
-
-def _computed(line: str) -> str:
-    """Return a line with its quotients and products of whole numbers computed."""
-    return _EXPRESSION.sub(_value, line)
 
 
 def _value(found: re.Match[str]) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from unfrozen.events import OTHER, VERSION, RunStatus, line
 from unfrozen.imported.points import LAST_STEP, Attempt, Points, first_step, moments
 from unfrozen.imported.sanitize import fit_values, text
-from unfrozen.imported.tools import TOOLS, Placement, assign_series, describe_losses, list_missing
+from unfrozen.imported.tools import TOOLS, assign_series, describe_losses, list_missing
 
 IMPORTED: Final = "imported"
 _CONFIG_MOST: Final = 8 * 1024
@@ -150,7 +150,7 @@ class _Log:
     def _scores(self, step: int, values: Mapping[str, float]) -> Iterator[str]:
         """Yield evaluations of a step; the first of a suite is what its change is counted from."""
         scores = ((self.places[name], loss) for name, loss in values.items())
-        for suite, loss in ((p.name, loss) for p, loss in scores if _is_score(p)):
+        for suite, loss in ((p.name, loss) for p, loss in scores if p.kind == "eval"):
             _, first = self.first.setdefault(suite, (step, loss))
             yield self._line(
                 "eval", step, suite=suite, loss=loss, delta=loss - first, baseline=first
@@ -163,10 +163,6 @@ class _Log:
             "reason": text(self.run.reason),
             "summary": summary,
         }
-
-
-def _is_score(place: Placement) -> bool:
-    return place.kind == "eval"
 
 
 def _dates(attempts: Sequence[Attempt]) -> Iterator[float]:

@@ -27,10 +27,6 @@ SCHEDULES: Final = tuple(SCHEDULE_LABELS)
 MOST_GPUS: Final = 1_000_000
 
 
-def _shards(job: Any) -> bool:
-    return bool(job.cluster.stage > 0)
-
-
 def _shards_weights(job: Any) -> bool:
     return bool(job.cluster.stage == 3)
 
@@ -41,10 +37,6 @@ def _is_tensor_parallel(job: Any) -> bool:
 
 def _has_pipeline(job: Any) -> bool:
     return bool(job.cluster.pipeline_parallel > 1)
-
-
-def _has_virtual_stages(job: Any) -> bool:
-    return _has_pipeline(job) and bool(job.cluster.pipeline_schedule == "interleaved")
 
 
 def _has_experts(job: Any) -> bool:
@@ -152,7 +144,7 @@ class Cluster:
         "Data parallelism",
         most=MOST_GPUS,
         optional=True,
-        applies=_shards,
+        applies=lambda job: job.cluster.stage > 0,
     )
     """None: all GPUs that hold the same part of a layer."""
     pipeline_parallel: int = whole_number(
@@ -180,7 +172,7 @@ class Cluster:
         "Model parallelism",
         most=64,
         optional=True,
-        applies=_has_virtual_stages,
+        applies=lambda job: _has_pipeline(job) and job.cluster.pipeline_schedule == "interleaved",
     )
     """Under "interleaved"; None: 2."""
     pipeline_layers: tuple[int, ...] | None = listing(

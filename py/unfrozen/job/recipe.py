@@ -38,24 +38,8 @@ PROJECTED: Final = tuple(name for name, kind in OPTIMIZERS.items() if kind.proje
 """Optimizers whose moments of a matrix live in a space of lower rank."""
 
 
-def _quantizes_base(job: Any) -> bool:
-    return bool(job.recipe.method == "qlora" or job.recipe.base is not None)
-
-
-def _has_vision_tower(job: Any) -> bool:
-    return bool(job.model.architecture.vision or job.model.frozen > 0)
-
-
 def _has_experts(job: Any) -> bool:
     return job.model.architecture.experts is not None
-
-
-def _has_delta_rule(job: Any) -> bool:
-    return bool(job.model.architecture.has_delta_rule)
-
-
-def _quantizes_experts(job: Any) -> bool:
-    return _has_experts(job) and bool(job.recipe.method == "qlora")
 
 
 def _has_narrow_weights(job: Any) -> bool:
@@ -72,24 +56,8 @@ def _has_moments(job: Any) -> bool:
     return job.recipe.optimizer in HAS_MOMENTS
 
 
-def _projects(job: Any) -> bool:
-    return job.recipe.optimizer in PROJECTED
-
-
-def _shards_gradients(job: Any) -> bool:
-    return bool(job.cluster.alike > 1 and job.cluster.stage >= 2)
-
-
-def _replicates_gradients(job: Any) -> bool:
-    return bool(job.cluster.alike > 1 and job.cluster.stage < 2)
-
-
 def _accumulates_replicas(job: Any) -> bool:
     return bool(job.cluster.alike > 1 and job.recipe.grad_accum > 1 and job.recipe.lora is None)
-
-
-def _compiles(job: Any) -> bool:
-    return bool(job.recipe.kernels != "eager")
 
 
 def _copies_outputs(job: Any) -> bool:
@@ -169,7 +137,7 @@ class Recipe:
         "Precision",
         DTYPES,
         optional=True,
-        applies=_shards_gradients,
+        applies=lambda job: job.cluster.alike > 1 and job.cluster.stage >= 2,
         json_only=True,
     )
     """By default that of the gradients, fp32 under `cluster.outer_apart`."""
@@ -189,7 +157,7 @@ class Recipe:
         "Optimizer",
         most=65_536,
         optional=True,
-        applies=_projects,
+        applies=lambda job: job.recipe.optimizer in PROJECTED,
     )
     moments: str | None = choice(
         "fp32",
@@ -235,7 +203,7 @@ class Recipe:
         " Megatron do not.",
         "Batch",
         optional=True,
-        applies=_replicates_gradients,
+        applies=lambda job: job.cluster.alike > 1 and job.cluster.stage < 2,
     )
     """By default with several whole copies of the model."""
     step: str = choice(
@@ -316,7 +284,7 @@ class Recipe:
         "`torch.compile(model)` instead of each layer, so that backward returns all gradients at"
         " once.",
         "Activations",
-        applies=_compiles,
+        applies=lambda job: job.recipe.kernels != "eager",
         json_only=True,
     )
     checkpointing: str = choice(
@@ -382,7 +350,7 @@ class Recipe:
         "Experts keep the dtype of the model: bitsandbytes quantizes no stack, as transformers 5"
         " has them.",
         "Experts",
-        applies=_quantizes_experts,
+        applies=lambda job: _has_experts(job) and job.recipe.method == "qlora",
         json_only=True,
     )
     experts_cast: bool = flag(
@@ -400,7 +368,7 @@ class Recipe:
         "Without flash-linear-attention transformers computes a gated delta rule in fp32, in chunks"
         " of 64 tokens to which rows are padded, and saves every product.",
         "Attention",
-        applies=_has_delta_rule,
+        applies=lambda job: bool(job.model.architecture.has_delta_rule),
         json_only=True,
     )
     frozen_tower: bool = flag(
@@ -409,7 +377,7 @@ class Recipe:
         "The vision encoder and its projector do not train (`freeze_vision_tower` in"
         " LLaMA-Factory, `freeze_vit` in ms-swift).",
         "Method",
-        applies=_has_vision_tower,
+        applies=lambda job: bool(job.model.architecture.vision or job.model.frozen > 0),
     )
     """Of it only the weights are there, in the dtype of the others."""
     dropout: float | None = probability(
@@ -468,7 +436,7 @@ class Recipe:
             "nf4-dq": "NF4 with double quantization",
             "int8": "int8",
         },
-        applies=_quantizes_base,
+        applies=lambda job: job.recipe.method == "qlora" or job.recipe.base is not None,
     )
     """int8 also where all weights train (torchao, Q-GaLore)."""
     packed: bool = flag(

@@ -21,10 +21,6 @@ ANSWERS: Final = {"right": "right", "does_not_stop": "do not stop", "wrong": "wr
 """Kinds of answers, and their names in the picture."""
 
 
-def _symptoms() -> str:
-    return render("symptoms.html.j2", panels=panels(), height=HEIGHT)
-
-
 def panels() -> list[dict[str, Any]]:
     """Return the panels, in the order of the chapter's sections."""
     found = read_json("symptoms.json")
@@ -156,4 +152,6 @@ def _bar_y(index: int) -> int:
     return 20 + index * BAR_ROOM
 
 
-DIAGRAMS: Final[dict[str, Callable[[], str]]] = {"symptoms": _symptoms}
+DIAGRAMS: Final[dict[str, Callable[[], str]]] = {
+    "symptoms": lambda: render("symptoms.html.j2", panels=panels(), height=HEIGHT)
+}
