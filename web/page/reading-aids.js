@@ -80,11 +80,8 @@ function isAbove(line, heading) {
 function setCurrent(link, isCurrent) {
   if (isCurrent) link.setAttribute("aria-current", "location");
   else link.removeAttribute("aria-current");
-  link.closest("nav > ol > li").toggleAttribute("data-reading", chapterIsRead(link));
-}
-
-function chapterIsRead(link) {
-  return link.closest("nav > ol > li").querySelector("[aria-current]") !== null;
+  const chapter = link.closest("nav > ol > li");
+  chapter.toggleAttribute("data-reading", chapter.querySelector("[aria-current]") !== null);
 }
 
 const COPIED = 'pre > code:is(.language-sh, .language-bibtex)';

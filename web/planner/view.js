@@ -25,7 +25,7 @@ const PARTS = [
   ["plans", "", (view) => plansView(view.plans)],
   ["one-plan", "One plan", (view) => onePlanView(view.onePlan)],
   ["parts", "GPU memory at the peak", partsView],
-  ["run", "Time, energy and cost", (view) => [numbersView(view.run), assumptionsView(view.assumptions)]],
+  ["run", "Time, energy and cost", (view) => [numbersView(view.run), h("p", { class: "quiet" }, view.assumptions.join(" "))]],
   ["advice", "Changes that save memory", (view) => view.advice && adviceView(view)],
   ["solves", "The largest that fits", (view) => view.solves && solvesView(view.solves)],
   ["timeline", "Memory over one step", (view) => timelineView(view.timeline)],
@@ -95,10 +95,6 @@ export function partContent(name, view) {
   const content = draw(view);
   if (!content) return [];
   return [heading && h("h3", { id: `mp-title-${name}`, class: "widget-title" }, heading), content].flat().filter(Boolean);
-}
-
-function assumptionsView(sentences) {
-  return h("p", { class: "quiet" }, sentences.join(" "));
 }
 
 /** Redraws the parts of the planner that changed: what was open stays open, focus stays put. */

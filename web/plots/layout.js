@@ -46,7 +46,7 @@ function layoutWith(plot, width, height, mayNameLines) {
   );
   const frame = {
     left: tickWidth + LABEL_GAP,
-    right: width - rightMargin(ends.width),
+    right: width - (ends.width > 0 ? ends.width + LABEL_GAP + 4 : 6),
     top,
     bottom: 0,
   };
@@ -71,10 +71,6 @@ function layoutWith(plot, width, height, mayNameLines) {
 function needsLegend(plot, ends) {
   const named = plot.lines.filter(({ label }) => label).length;
   return !ends.namesLines && (named > 1 || (named === 1 && plot.type === "line"));
-}
-
-function rightMargin(labelWidth) {
-  return labelWidth > 0 ? labelWidth + LABEL_GAP + 4 : 6;
 }
 
 function xScale(plot, frame) {

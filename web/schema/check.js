@@ -104,7 +104,7 @@ const TYPE_OF = { string: "string", enum: "string", integer: "number", number: "
 const CHECKS = {
   string(shape, value) {
     const fits = typeof value === "string" && value.length <= shape.maxLength;
-    if (fits && shape.pattern && hasFit(shape.pattern, value)) return value;
+    if (fits && shape.pattern && fitting.get(shape.pattern)?.has(value)) return value;
     if (fits && !isUnicode(value)) refuse({ is: "text without lone surrogates" }, value);
     if (!fits || (shape.pattern && !compiled(shape.pattern).test(value))) refuse(shape, value);
     if (shape.pattern) remember(shape.pattern, value);
@@ -308,10 +308,6 @@ function isObject(value) {
 function compiled(pattern) {
   if (!patterns.has(pattern)) patterns.set(pattern, new RegExp(`^(?:${pattern})$`));
   return patterns.get(pattern);
-}
-
-function hasFit(pattern, text) {
-  return fitting.get(pattern)?.has(text) === true;
 }
 
 function remember(pattern, text) {
