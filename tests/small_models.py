@@ -202,7 +202,7 @@ DECODERS: Final[tuple[tuple[str, Config], ...]] = (
     (
         "lfm2_moe",
         _MIXED
-        | {"num_experts": 4, "num_dense_layers": 2}
+        | {"num_experts": 4, "num_dense_layers": 2, "tie_embedding": False}
         | {"layer_types": ["conv", "full_attention"] * 2 + ["conv"]},
     ),
     ("falcon", _OLD),

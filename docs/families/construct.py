@@ -23,7 +23,13 @@ import torch
 from symbols import Items, Number, expression_of, plain, symbol
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from transformers import AutoModel, AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedConfig
+from transformers import (
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    PreTrainedConfig,
+    configuration_utils,
+)
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 Raw = dict[str, Any]
@@ -59,6 +65,9 @@ LEFT_OUT = frozenset(
     ]
 )
 _TAKEN = re.compile(r'kwargs\.(?:pop|get|setdefault)\(\s*"(\w+)"\s*,\s*([^,()]+?)\s*\)')
+_IN_PLACE = re.compile(
+    r'kwargs\.(?:pop|get)\(\s*"(\w+)"\s*,\s*self\.(\w+)\s*\)|\n +self\.(\w+) = self\.(\w+)\n'
+)
 _MAKERS = {torch.empty, torch.zeros, torch.ones, torch.randn, torch.rand, torch.full}
 
 
@@ -343,6 +352,11 @@ def construct(model_type: str, raw: Raw, mapping: Any, optional: Any = ()) -> Tr
             (torch, "FloatTensor", torch.empty),
             (symbols, "listener", recorder),
             *_watched(recorder, registered, inner),
+            (configuration_utils, "remap_legacy_layer_types", _rename_kinds),
+            *(
+                (configuration_utils, name, _Allowed(getattr(configuration_utils, name)))
+                for name in _KINDS
+            ),
             *_read_hooks(recorder, config_class, raw, frozenset(optional)),
         ):
             after.enter_context(_replaced(target, name, value))
@@ -369,10 +383,17 @@ class _Names:
         self._modules = {id(m): name for name, m in model.named_modules()}
         self._parameters = {id(p): name for name, p in model.named_parameters()}
         self._left = {*self._parameters.values()}
+        self._lists = {
+            name: len(m) for name, m in model.named_modules() if isinstance(m, nn.ModuleList)
+        }
 
     def of_module(self, module: nn.Module) -> str:
         """Return the name of a module."""
         return self._modules.get(id(module), "")
+
+    def is_alone(self, name: str) -> bool:
+        """Return whether one module alone is in a list of them."""
+        return self._lists.get(name) == 1
 
     def take(self, parameter: Tensor, module: nn.Module, name: str) -> str:
         """Return the name under which a parameter is listed, which no other one has: that of its
@@ -416,11 +437,21 @@ def config_classes(
                 yield from config_classes(CONFIG_MAPPING[kind], value, (*path, name))
 
 
+@lru_cache
+def in_place(cls: Any) -> dict[str, str]:
+    """Return keys that a config class takes in place of others, which it declares."""
+    own = [c for c in cls.__mro__ if c is not PreTrainedConfig and issubclass(c, PreTrainedConfig)]
+    pairs = (filter(None, found) for c in own for found in _IN_PLACE.findall(inspect.getsource(c)))
+    declared = getattr(cls, "__dataclass_fields__", {})
+    return {a: b for a, b in map(tuple, pairs) if not hasattr(cls, a) and a not in declared}
+
+
 def declared_type(config_class: Any, raw: Raw, path: KeyPath) -> str:
     """Return the type that a key is declared with, as text; "" where it is not declared."""
     for cls, place in config_classes(config_class, raw):
         if place == path[:-1]:
-            field_ = getattr(cls, "__dataclass_fields__", {}).get(path[-1])
+            name = in_place(cls).get(path[-1], path[-1])
+            field_ = getattr(cls, "__dataclass_fields__", {}).get(name)
             return str(field_.type) if field_ else ""
     return ""
 
@@ -437,6 +468,20 @@ def _read_hooks(
         if names and len(paths) == 1:
             given = get(raw, paths[0]) or {}
             yield cls, "__getattribute__", _reader(recorder, cls, paths[0], names, given)
+            if taken := {path[-1] for path in optional} & {*in_place(cls)}:
+                yield cls, "__post_init__", _beginning(recorder, cls, paths[0], taken)
+
+
+def _beginning(recorder: Recorder, cls: Any, path: KeyPath, names: set[str]) -> Any:
+    """Return how a config begins, which tells of the keys `names` whether they are given."""
+    begin = cls.__post_init__
+
+    def begins(self: Any, **kwargs: Any) -> None:
+        for name in sorted(names) if type(self) is cls else ():
+            recorder.decide(("none", ("k", *path, name)), kwargs.get(name) is None)
+        begin(self, **kwargs)
+
+    return begins
 
 
 def _reader(recorder: Recorder, cls: Any, path: KeyPath, names: set[str], given: Raw) -> Any:
@@ -462,6 +507,32 @@ def _reader(recorder: Recorder, cls: Any, path: KeyPath, names: set[str], given:
         return value
 
     return reads
+
+
+_RENAME = configuration_utils.remap_legacy_layer_types
+_KINDS = ("ALLOWED_ATTN_LAYER_TYPES", "ALLOWED_MLP_LAYER_TYPES")
+
+
+def _rename_kinds(layer_types: Any = None, config: Any = None) -> Any:
+    """Give a config's kinds of layers the names of today, as transformers does."""
+    names, made = configuration_utils._LEGACY_LAYER_TYPE_REMAP, dict[str, Any]()
+    for key in ("layer_types", "mtp_layer_types") if config is not None else ():
+        given = vars(config).get(key)
+        if isinstance(given, Items) and all(isinstance(kind, str) for kind in given.bare()):
+            written = ("renamed", given.expression, ("list", *names), ("list", *names.values()))
+            config.__dict__[key] = [names.get(kind, kind) for kind in plain(given)]
+            made[key] = Items(config.__dict__[key], written)
+    renamed = _RENAME(layer_types, config)
+    if config is not None:
+        config.__dict__.update(made)
+    return renamed
+
+
+class _Allowed(tuple[str, ...]):
+    """Kinds of layers that transformers allows: to look a kind up is no decision."""
+
+    def __contains__(self, kind: object) -> bool:
+        return super().__contains__(plain(kind))
 
 
 @contextlib.contextmanager
@@ -522,7 +593,9 @@ def _wrap(
             continue
         elif value is None and name in raw:
             yield here, None if raw[name] is not None else ("k", *here)
-        elif isinstance(value, int | float | str) and (name in raw or expression is not None):
+        elif isinstance(value, int | float | str) and (
+            name in raw or expression is not None or not hasattr(PreTrainedConfig, name)
+        ):
             config.__dict__[name] = symbol(value, ("l", *here))
             yield here, expression_of(value)
 
@@ -544,7 +617,8 @@ def _named(steps: Steps, names: _Names) -> Steps:
     for step in steps:
         match step:
             case ("m", inner):
-                made.append(("m", _named(inner, names)))
+                named = ("m", _named(inner, names))
+                made.append(_numbered_on(named, made[-1], names) if made else named)
             case ("for", depth, over, turns):
                 made.append(("for", depth, over, [_named(turn, names) for turn in turns]))
             case ("c", module, kind, path, model_type, turns):
@@ -556,6 +630,40 @@ def _named(steps: Steps, names: _Names) -> Steps:
             case _:
                 made.append(step)
     return made
+
+
+def _numbered_on(module: Any, loop: Any, names: _Names) -> Any:
+    """Return a module in a loop of one turn where its number is how often the loop before it turns:
+    it is the last one of a list that the loop begins.
+    """
+    if loop[0] != "for" or loop[2][:1] != ("range",) or len(loop[2]) != 2:
+        return module
+    (_, depth, (_, count), turns), first = loop, next(_names_in([module]), "")
+    at, number, inside = first.partition(f".{len(turns)}.")
+    begun = [name.partition(f".{{{depth}}}.") for name in _names_in(turns[-1] if turns else [])]
+    alone = not turns and names.is_alone(at)
+    if not inside or not (alone or at in (before for before, *_ in begun)):
+        return module
+    return ("for", depth, ("list", count), [[_renumbered(module, f"{at}{number}", depth)]])
+
+
+def _names_in(steps: Any) -> Iterator[str]:
+    for step in steps:
+        if step[0] == "p" and step[1]:
+            yield step[1]
+        elif step[0] == "m":
+            yield from _names_in(step[1])
+
+
+def _renumbered(step: Any, begins: str, depth: int) -> Any:
+    """Return steps in which the last part of what names begin with is the index of a loop."""
+    match step:
+        case ("p" | "c" as kind, str(name), *rest) if name.startswith(begins):
+            at = begins[:-1].rpartition(".")[0]
+            return (kind, f"{at}.{{{depth}}}.{name.removeprefix(begins)}", *rest)
+        case ("m", inner):
+            return ("m", [_renumbered(one, begins, depth) for one in inner])
+    return step
 
 
 def _template(name: str, turns: tuple[tuple[int, int], ...]) -> str | None:

@@ -26,10 +26,11 @@ import sys
 import time
 import warnings
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import program
 import torch
@@ -45,6 +46,7 @@ from construct import (
     declared_type,
     default_config,
     get,
+    in_place,
 )
 from program import Mismatch
 from transformers.models.auto import modeling_auto as auto
@@ -52,9 +54,11 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from unfrozen.model import derived
 
-BUDGET = 3.0
+BUDGET = 8.0
 """Seconds of a processor that a family is explored for."""
-REFINED = 40
+TURNS = 4
+"""Times that a decision is tried of which one outcome alone is known in some place."""
+REFINED = 100
 """Most configs that are traced since `check` found its tensors wrong for them."""
 _INDEXER: Raw = {"indexer_n_heads": 4, "indexer_kv_heads": 1, "indexer_head_dim": 256}
 _INDEXER |= {"indexer_budget": 2048, "indexer_compress_ratio": 4}
@@ -91,7 +95,7 @@ COUNTS = (
     *("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "depth"),
     *("decoder_layers", "num_decoder_layers", "num_encoder_layers"),
 )
-CHECKS = 30
+CHECKS = 60
 """Configs that a family must get right, one after the other; none of them is traced."""
 KINDS = [
     "full_attention",
@@ -148,7 +152,7 @@ class Family:
         names = {*re.findall(r'getattr\(\s*(?:self\.)?\w*config\w*,\s*"(\w+)"', self.source)}
         for cls, path in config_classes(CONFIG_MAPPING[self.model_type], self.base):
             known = {*getattr(cls, "__dataclass_fields__", {}), *cls.attribute_map}
-            for name in names - known - LEFT_OUT:
+            for name in (names | {*in_place(cls)}) - known - LEFT_OUT:
                 if not hasattr(cls, name) and not name.startswith("_"):
                     yield (*path, name)
 
@@ -161,6 +165,14 @@ class Family:
                 self._built[key] = built(self.model_type, raw, self.mapping)
         return self._built[key]
 
+    def written(self, raw: Raw) -> Raw:
+        """Return a config as transformers writes it into a file, {} if it refuses to."""
+        with contextlib.suppress(Exception):
+            config = CONFIG_MAPPING[self.model_type](**copy.deepcopy(raw))
+            found: Raw = json.loads(config.to_json_string(use_diff=False))
+            return {name: value for name, value in found.items() if name not in LEFT_OUT}
+        return {}
+
     def add(self, raw: Raw, drops_rules: bool = False) -> None:
         """Merge the trace of one config in; raises `Mismatch`, or what transformers raises.
 
@@ -172,11 +184,13 @@ class Family:
         model = program.merge(self.model, program.nest(trace.model))
         lists, decisions = dict(self.lists), _ifs(trace.config)
         for path, value in trace.lists.items():
-            own = [step for step in decisions if step[1] == ("none", ("k", *path))]
+            own = [step for step in decisions if step[1][1:] == (("k", *path),)]
             lists[path] = tuple(
                 _rules(some, trace, value, before)
                 for some, before in zip(
-                    ([], own, decisions), self.lists.get(path, (None,) * 3), strict=True
+                    ([], own, decisions[:2], decisions),
+                    self.lists.get(path, (None,) * 4),
+                    strict=True,
                 )
             )
             if not any(lists[path]) and path in self.rules() and not drops_rules:
@@ -190,22 +204,45 @@ class Family:
         self.add(self.base)  # which imports what is imported when it is needed
         self._find_optional()
         self.until = time.process_time() + BUDGET
-        for path in [path for path in _paths(self.base) if path[-1] == TIE]:
-            with contextlib.suppress(Exception):
-                self.add(_with(self.base, path, not get(self.base, path)))
+        with contextlib.suppress(Exception):
+            self.add(self._ties(()))
+        for path in _paths(self.base):
+            value = get(self.base, path)
+            others = [not value] if path[-1] == TIE else []
+            if isinstance(value, str):
+                others = [*self.texts(path, value), *self.numbers(path)]
+            for other in others:
+                with contextlib.suppress(Exception):
+                    self.add(_with(self.base, path, other))
+        self._flip_together()
         tried: set[Any] = set()
         with contextlib.suppress(TimeoutError):
             while left := {e: o for e, o in self._decisions().items() if e not in tried}:
                 for expression, outcomes in left.items():
                     tried.add(expression)
                     if len(outcomes) < 2 or expression[0] == "is":
-                        self._vary(expression, [self.base], partial(self._is_single, expression))
-            again: set[Any] = set()
-            while left := {e for e in self.assumed() if e not in again}:
+                        first = next(
+                            (raw for raw, seen in self.corpus if expression in seen), self.base
+                        )
+                        self._vary(expression, [first], partial(self._is_single, expression))
+            again = Counter[Any]()
+            while left := {e for e in self.assumed() if again[e] < TURNS}:
                 for expression in left:
-                    again.add(expression)
                     found = [raw for raw, seen in self.corpus if expression in seen]
-                    self._vary(expression, found[:4], partial(self._is_assumed, expression))
+                    turn = again[expression]
+                    again[expression] += 1
+                    if turn < TURNS - 1:  # else everywhere in the program
+                        found = found[-4 * turn :][:4]
+                    self._vary(expression, found, partial(self._is_assumed, expression))
+
+    def _flip_together(self) -> None:
+        """Add flags that are refused alone, each with another one."""
+        flags = [path for path in _paths(self.base) if isinstance(get(self.base, path), bool)]
+        flipped = {path: _with(self.base, path, not get(self.base, path)) for path in flags}
+        for path, raw in flipped.items():
+            for other in flags if self.built(raw) is None else ():
+                with contextlib.suppress(Exception):
+                    self.add(_with(flipped[other], path, get(raw, path)))
 
     def _is_single(self, expression: Any) -> bool:
         return len(self._decisions().get(expression, ())) < 2
@@ -219,7 +256,7 @@ class Family:
 
     def rules(self) -> dict[KeyPath, Steps]:
         """Return how each key is derived: without decisions where none is needed, else by whether
-        it is null, else by all.
+        it is null, else by the first two, else by all.
         """
         found = {path: next(filter(None, each), {}) for path, each in self.lists.items()}
         return {path: next(iter(rules.values())) for path, rules in found.items() if rules}
@@ -287,6 +324,8 @@ class Family:
             return [None]
         if expression[0] == "int?":
             return [4] if isinstance(value, list) else [[value, value]]
+        if expression[0] == "str?" and (named := self.texts(path, value)):
+            return [named] if isinstance(value, str) else named
         if isinstance(value, bool):
             return [not value]
         usual = get(self.base, path)
@@ -297,10 +336,8 @@ class Family:
                 *([], [0], [1, 2], [*range(LAYERS)], [1] * LAYERS),
             ]
         if isinstance(value, str):
-            named = re.findall(rf'{path[-1]}\W{{1,8}}\[?"(\w+)"', self.source)
-            for found in re.findall(rf'{{[^{{}}]*"{value}"\s*:[^{{}}]*}}', self.source):
-                named += re.findall(r'"(\w+)"\s*:', found)
-            return [*dict.fromkeys((*named, *self.kinds))]
+            named = [*self.texts(path, value), *self.kinds]
+            return [*dict.fromkeys(named), *self.numbers(path)]
         near = [n + by for n in program.constants_of(expression) for by in (0, 1, -1)]
         if isinstance(value, float):
             return [0.0, 0.5, 1.0, 2.0]
@@ -310,13 +347,31 @@ class Family:
         near += [0, 1, 2, 3, number + 1, 2 * number, number // 2]
         return [n for n in dict.fromkeys(near) if n >= 0 and n != value]
 
+    def texts(self, path: KeyPath, value: Any) -> list[str]:
+        """Return the texts that the source compares a key with."""
+        named = re.findall(rf'{path[-1]}\W{{1,8}}\[?"([\w-]+)"', self.source)
+        named += re.findall(rf'"([\w-]+)" in [\w.]*{path[-1]}\b', self.source)
+        for found in re.findall(rf'{{[^{{}}]*"{value}"\s*:[^{{}}]*}}', self.source):
+            named += re.findall(r'"(\w+)"\s*:', found)
+        return [*dict.fromkeys(named)]
+
+    def numbers(self, path: KeyPath) -> list[int]:
+        """Return numbers that may stand for a text."""
+        declared = declared_type(CONFIG_MAPPING[self.model_type], self.base, path)
+        return [4, 64] if re.search(r"\bint\b", declared) else []
+
     def instead_of_null(self, path: KeyPath) -> list[Any]:
         """Return values of the type that a key is declared with."""
+        if path[-1] == TIE:
+            return [True]
         declared = declared_type(CONFIG_MAPPING[self.model_type], self.base, path)
         found: list[Any] = []
+        named = self.texts(path, None) if re.search(r"\bstr\b", declared) else []
         if "list" in declared or "tuple" in declared:
             kinds = [self.kinds[i % len(self.kinds)] for i in range(LAYERS)] if self.kinds else []
             found += [kinds, [1] * LAYERS] if "str" in declared else [[1] * LAYERS, [4, 8]]
+            found += [named] if named else []
+        found += named
         for word, values in (("int", [4, 64]), ("bool", [True]), ("float", [0.5])):
             found += values if re.search(rf"\b{word}\b", declared.replace("list[int]", "")) else []
         return found or [4, 64]
@@ -333,32 +388,37 @@ class Family:
         used = _derived_in(model) | {p for p in rules if p[-1] in READ}
         while more := {path for one in used & {*rules} for path in _derived_in(rules[one])} - used:
             used |= more
-        config_class, tie = CONFIG_MAPPING[self.model_type], self._tie()
+        config_class = CONFIG_MAPPING[self.model_type]
+        ties = [["l" if path in rules else "k", *path] for path in self._tied_by()]
         prefix = getattr(self.mapping[config_class], "base_model_prefix", "")
         return {
             "aliases": aliases,
             "base": prefix,
-            "tie": tie and ["l" if (*tie,) in rules else "k", *tie],
+            "tie": ["in", True, ["list", *ties]] if len(ties) > 1 else next(iter(ties), None),
             "defaults": _canonical_keys(_plain_keys(_published(self.model_type)), aliases),
             "inner": _inner_defaults(config_class),
             "lists": [[[*path], _written(rules[path])] for path in sorted(used) if path in rules],
             "model": _written(model),
         }
 
-    def _tie(self) -> KeyPath | None:
-        """Return the key by which the head is the embedding, None where it always or never is."""
-        inner = [(n, TIE) for n, v in self.base.items() if isinstance(v, dict)]
-        for path in ((TIE,), *inner):
-            if path[-1] not in _parent(self.base, path):
-                continue
-            made = []
-            for ties in (False, True):
-                raw = _with(self.base, path, ties)
-                with contextlib.suppress(Exception):
-                    made.append(len(built(self.model_type, raw, self.mapping)))
-            if len({*made}) == 2:
-                return path
-        return None
+    def _tied_by(self) -> list[KeyPath]:
+        """Return the keys of which each alone makes the head the embedding, none where it always
+        or never is. Models of other families have their own.
+        """
+        paths = [p for p in self.keys if p[-1] == TIE and len(p) < 3]
+        inner = (*(f"{name}.".partition("{")[0] for name in _called(self.model)),)
+        apart = self.built(self._ties(())) or {}
+        alone = {p: self.built(self._ties((p,))) for p in sorted(paths, key=len)}
+        own = [name for name in apart if not name.startswith(inner)]
+        return [p for p, made in alone.items() if made and any(name not in made for name in own)]
+
+    def _ties(self, paths: tuple[KeyPath, ...]) -> Raw:
+        """Return the family's config with these ties alone."""
+        raw = self.base
+        for path in self.keys:
+            if path[-1] == TIE:
+                raw = _with(raw, path, path in paths)
+        return raw
 
 
 def _certain(steps: Steps, matter: set[Any]) -> Steps:
@@ -409,6 +469,15 @@ def _derived_in(value: Any) -> set[KeyPath]:
     if isinstance(value, tuple | list | dict):
         return {path for one in inside for path in _derived_in(one)}
     return set()
+
+
+def _called(value: Any) -> Iterator[str]:
+    """Yield the names of models of other families in a program."""
+    if isinstance(value, tuple) and value[:1] == ("c",):
+        yield str(value[1])
+    elif isinstance(value, tuple | list | dict):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _called(one)
 
 
 def _shorten(raw: Raw) -> None:
@@ -602,6 +671,8 @@ def drawn(draw: random.Random, family: Family, read: set[KeyPath], decides: set[
             draw.choice(most if draw.random() < 0.8 else family.keys)
             for _ in range(draw.choice((1, 2, 3, 5)))
         ]
+    flags = [path for path in family.keys if isinstance(get(raw, path), bool)]
+    paths += [path for path in flags if draw.random() < 0.2]
     for path in paths:
         if others := others_of(draw, family, path):
             raw = _with(raw, path, draw.choice(others))
@@ -616,6 +687,10 @@ def others_of(draw: random.Random, family: Family, path: KeyPath) -> list[Any]:
     if isinstance(value, int):
         others = [value * 2, value + 2, max(value // 2, 1), value * 3, 1, 4, 8]
         return others + [None] * (path in family.optional)
+    if isinstance(value, float):
+        return [value / 2, value * 1.5, 1.0]
+    if isinstance(value, str):
+        return [*family.texts(path, value), *family.numbers(path)]
     if value is None:
         return family.instead_of_null(path)
     if isinstance(value, list) and value and isinstance(value[0], str):
@@ -642,20 +717,33 @@ def _keys_in(value: Any) -> Iterator[KeyPath]:
 
 def refine(family: Family, found: Mapping[str, Entry]) -> tuple[Entry, str]:
     """Return the entry of a family and what is wrong with it, "" if nothing is: configs for which
-    it is wrong are traced, until it is right for `CHECKS` others.
+    it is wrong are traced, until it is right for `CHECKS` others; else the one that was right for
+    the most.
     """
     draw = random.Random(family.model_type)
-    for turn in range(REFINED + 1):
+    best: tuple[int, Entry, str] = (-1, {}, "")
+    for _ in range(REFINED + 1):
         entry = json.loads(json.dumps(family.entry()))
-        problem, raw = check(family, entry, found, draw)
-        if not problem or raw is None or turn == REFINED:
+        problem, raw, right = check(family, entry, found, draw)
+        if right > best[0] or not problem:
+            best = (right, entry, problem)
+        if not problem or raw is None:
             break
         try:
             family.until = math.inf
             family.add(raw, drops_rules=True)
         except Exception as error:
-            return entry, f"{problem}; traced: {type(error).__name__}: {error}"[:600]
-    return entry, problem
+            traced = f"{problem}; traced: {type(error).__name__}: {error}"[:600]
+            return best[1], best[2] if best[0] > right else traced
+    return best[1:]
+
+
+class Checked(NamedTuple):
+    """What is wrong with a family, "" if nothing is, for which config, and how many were right."""
+
+    problem: str
+    config: Raw | None
+    right: int
 
 
 def check(
@@ -664,9 +752,9 @@ def check(
     found: Mapping[str, Entry],
     draw: random.Random,
     number: int = CHECKS,
-) -> tuple[str, Raw | None]:
-    """Return what is wrong with a family, "" if nothing is, and the config: with each key changed
-    alone, and with several changed at random.
+) -> Checked:
+    """Return what is wrong with a family: with each key changed alone, as transformers writes it,
+    and with several keys changed at random.
     """
     right = 0
     read = {*_keys_in([entry["model"], entry["lists"]])} | {(TIE,)}
@@ -678,21 +766,23 @@ def check(
     )
     decides = {*_keys_in([*_expressions([entry["model"], entry["lists"]])])} | {(TIE,)}
     several = (drawn(draw, family, read, decides) for _ in range(number * 12))
-    for raw in itertools.chain(alone, several):
-        wanted = family.built(raw)
+    saved = (family.written(raw) for raw in (family.base, *itertools.islice(several, number // 2)))
+    for raw in itertools.chain(alone, saved, several):
+        wanted = family.built(raw) if raw else None
         if wanted is None:
             continue
         try:
             tensors = {t.name: t.shape for t in derived.tensors_of(entry, raw, found)}
         except derived.NotDerived as error:
-            return f"{error} on {_differences(raw, family.base)}"[:600], raw
+            return Checked(f"{error} on {_differences(raw, family.base)}"[:600], raw, right)
         if tensors != wanted:
             first = _first_difference(tensors, wanted)
-            return f"{first} on {_differences(raw, family.base)}"[:600], raw
+            return Checked(f"{first} on {_differences(raw, family.base)}"[:600], raw, right)
         right += 1
         if right == number + len(family.keys):
-            return "", None
-    return f"only {right} configs were accepted" if right < number // 2 else "", None
+            break
+    few = f"only {right} configs were accepted" if right < number // 2 else ""
+    return Checked(few, None, right)
 
 
 def built(model_type: str, raw: Raw, mapping: Any) -> dict[str, tuple[int, ...]]:
@@ -766,7 +856,8 @@ class Table(dict[str, Any]):
 
     def report(self, name: str) -> dict[str, Any]:
         """Return what came of a family, deriving it if nobody did."""
-        if CONFIG_MAPPING[name.rpartition(":")[2]] not in mapping_of(name):
+        model_type = name.rpartition(":")[2]
+        if model_type not in CONFIG_MAPPING or CONFIG_MAPPING[model_type] not in mapping_of(name):
             return {"problem": f"{name} has no class", "entry": None}
         path = self.folder / f"{name.replace(':', '+')}.json"
         if not path.exists():
@@ -835,7 +926,7 @@ def recheck(file: Path) -> int:
         try:
             family = Family(name, mapping_of(name))
             draw = random.Random(f"{name} again")
-            problem, _ = check(family, table.entries[name], table.entries, draw, 2 * CHECKS)
+            problem = check(family, table.entries[name], table.entries, draw).problem
         except Exception as error:
             problem = f"{type(error).__name__}: {error}"[:200]
         print(f"{name:28} {problem or 'exact'}", flush=True)

@@ -153,12 +153,12 @@ def _merge_loosely(a: Steps, b: Steps) -> Steps:
         return a
     one, other = (steps[-1] if steps and steps[-1][0] == "if" else None for steps in (a, b))
     if one and other and one[1] == other[1]:
-        merge(a[:-1], b[:-1])
+        before = merge(a[:-1], b[:-1])
         both = [o for o in one[2] if o in other[2]]
         if not both:
             raise Mismatch("nothing was seen of both")
         ways = {**one[2], **other[2]} | {o: _merge_loosely(one[2][o], other[2][o]) for o in both}
-        return [*a[:-1], ("if", one[1], ways)]
+        return [*before, ("if", one[1], ways)]
     if one and len(one[2]) == 1:
         return _merge_loosely([*a[:-1], *next(iter(one[2].values()))], b)
     if other and len(other[2]) == 1:

@@ -179,6 +179,8 @@ def _operator(name: str, act: Callable[[Any, Any], Any]) -> tuple[Any, Any]:
 def _comparison(name: str, act: Callable[[Any, Any], bool]) -> Any:
     def compared(self: Any, other: Any) -> Any:
         if not isinstance(other, int | float):
+            if isinstance(other, str):  # as "auto" could stand for it
+                listener.decide(("is", self.expression), 0)
             return NotImplemented
         outcome = act(plain(self), plain(other))
         return Truth(outcome, (name, self.expression, expression_of(other)))
@@ -238,10 +240,13 @@ class Text(Symbolic, str):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, str):
             return False
-        for each in (self, other):
-            if isinstance(each, Text):
+        equal = str.__eq__(self, other)
+        for each, against in ((self, other), (other, self)):
+            if isinstance(each, Text) and _is_part(each.expression):
+                listener.decide(("==", each.expression, expression_of(against)), equal)
+            elif isinstance(each, Text):
                 listener.decide(("is", each.expression), plain(each))
-        return str.__eq__(self, other)
+        return equal
 
     def __ne__(self, other: object) -> bool:
         return not self == other
@@ -262,11 +267,15 @@ class Text(Symbolic, str):
 
     def lower(self) -> str:
         """Return it in lower case."""
-        return self._seen().lower()
+        return Text(plain(self).lower(), ("lower", self.expression))
+
+    def strip(self, *arguments: Any) -> str:
+        """Return it without spaces around it."""
+        return Text(plain(self).strip(*arguments), ("strip", self.expression, *arguments))
 
     def split(self, *arguments: Any) -> Any:
         """Return its parts."""
-        return self._seen().split(*arguments)
+        return Items(plain(self).split(*arguments), ("split", self.expression, *arguments))
 
     def __iter__(self) -> Iterator[Any]:
         letters = plain(self)
@@ -276,6 +285,13 @@ class Text(Symbolic, str):
     def _seen(self) -> str:
         listener.decide(("is", self.expression), plain(self))
         return str(plain(self))
+
+
+def _is_part(expression: Expression) -> bool:
+    """Return whether an expression is a part of a text that was split."""
+    return isinstance(expression, tuple) and any(
+        part == "split" or _is_part(part) for part in expression[:2]
+    )
 
 
 def _unfollowed(items: Any) -> Iterator[Any]:
@@ -351,7 +367,12 @@ class _Builtin(type):
         outcome = isinstance(value, cls.stands_for)
         if cls.stands_for is int and isinstance(value, Number | Items):
             listener.decide(("int?", value.expression), outcome)
+        if cls.stands_for is str and isinstance(value, Text | Items):
+            listener.decide(("str?", value.expression), outcome)
         return outcome
+
+    def __getattr__(cls, name: str) -> Any:
+        return getattr(cls.stands_for, name)
 
     def __subclasscheck__(cls, other: type) -> bool:
         return issubclass(other, cls.stands_for)
@@ -367,6 +388,16 @@ class Int(metaclass=_Builtin):
         if isinstance(value, Arithmetic):
             return Number(math.trunc(plain(value)), ("int", value.expression))
         return int(value, *base)
+
+
+class Str(metaclass=_Builtin):
+    """`str`, of which a list of texts may take the place."""
+
+    stands_for = str
+
+    def __new__(cls, *arguments: Any) -> Any:
+        """Return a text."""
+        return str(*arguments)
 
 
 class Set(metaclass=_Builtin):
@@ -439,7 +470,7 @@ def length(items: Any) -> Any:
 
 
 STAND_INS = {
-    **{"int": Int, "set": Set, "list": List, "tuple": Tuple, "range": Range},
+    **{"int": Int, "str": Str, "set": Set, "list": List, "tuple": Tuple, "range": Range},
     **{"enumerate": enumerate_items, "len": length},
 }
 """What stands for a builtin in the modules that are traced."""

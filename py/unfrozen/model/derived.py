@@ -46,7 +46,12 @@ _OPERATORS: Final[dict[str, Callable[..., Any]]] = {
     "abs": abs,
     "none": lambda value: value is None,
     "int?": lambda value: type(value) is int,
-    "is": lambda value: value,
+    "str?": lambda value: isinstance(value, str),
+    "is": lambda value: 0 if isinstance(value, int | float) else value,
+    "lower": str.lower,
+    "strip": str.strip,
+    "split": str.split,
+    "renamed": lambda items, old, new: [dict(zip(old, new, strict=True)).get(i, i) for i in items],
     "at": operator.getitem,
     "len": len,
     "in": lambda value, items: value in items,
@@ -262,7 +267,7 @@ class _Run:
         if path not in self._values:
             if path not in self._rules:
                 raise NotDerived(f"{'.'.join(path)} must be given")
-            made = [*self._made(self._rules[path], [])]
+            made = [*self._made(self._rules.pop(path), [])]  # it must not need itself
             whole = [value for kind, _, value in made if kind == "w"]
             self._values[path] = whole[0] if whole else [value for _, _, value in made]
         return self._values[path]

@@ -13,9 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from unfrozen.model import modules
 from unfrozen.model.architecture import Architecture, Experts, Latent
-from unfrozen.model.blueprint import Tensor
 from unfrozen.model.families import dense
 from unfrozen.model.fields import Fields
 
@@ -163,21 +161,6 @@ _EXPERTS: Final[dict[str, Callable[[Fields], Experts]]] = {
     "minimax_m2": _minimax,
     "llama4_text": _llama4,
 }
-
-
-def granite_mixture(a: Architecture, e: Experts) -> list[Tensor]:
-    """Return Granite's experts and its shared MLP, whose gate and up are one matrix."""
-    at, router = "block_sparse_moe", modules.linear("block_sparse_moe.router", e.count, a.hidden)
-    found = [*router, *modules.stacked(f"{at}.experts", e.count, a.hidden, e.ffn)]
-    return found + granite_shared(a.hidden, e.shared_ffn)
-
-
-def granite_shared(hidden: int, shared: int) -> list[Tensor]:
-    """Return Granite's shared MLP."""
-    if not shared:
-        return []
-    found = modules.linear("shared_mlp.input_linear", 2 * shared, hidden, cut=0)
-    return found + modules.linear("shared_mlp.output_linear", hidden, shared, cut=1)
 
 
 LATENT_TYPES: Final = ("deepseek_v2", "deepseek_v3", "glm4_moe_lite", "minicpm3")

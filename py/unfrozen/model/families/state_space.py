@@ -35,31 +35,19 @@ def read_mamba(model_type: str, fields: Fields) -> Architecture:
     """Return the architecture named by a config.json of one of `MAMBA_TYPES`; raises ModelError."""
     hidden = fields.integer("hidden_size")
     mixer = _read_mamba2(fields) if model_type == "mamba2" else _read_selective(fields, hidden)
-    bias, conv_bias = fields.flag("use_bias", False), fields.flag("use_conv_bias", True)
-    inside = (
-        dual("mixer", hidden, mixer, bias, conv_bias)
-        if isinstance(mixer, Dual)
-        else selective("mixer", hidden, mixer, bias, conv_bias)
-    )
-    layers = fields.integer("num_hidden_layers", at_most=MOST_LAYERS)
-    vocab, tied = fields.integer("vocab_size"), fields.flag("tie_word_embeddings", True)
-    before = modules.embedding("backbone.embeddings", vocab, hidden)
-    after = [*modules.norm("backbone.norm_f", hidden), *modules.head(tied, vocab, hidden)]
-    layer = [*modules.norm("norm", hidden), *inside]
     return Architecture(
         model_type=model_type,
         hidden=hidden,
-        layers=layers,
+        layers=fields.integer("num_hidden_layers", at_most=MOST_LAYERS),
         heads=1,
         kv_heads=1,
         head_dim=1,
         ffn=1,
-        vocab=vocab,
-        tied=tied,
+        vocab=fields.integer("vocab_size"),
+        tied=fields.flag("tie_word_embeddings", True),
         activation=fields.word("hidden_act", default="silu"),
         mixer=mixer,
         feeds=False,
-        blueprint=Blueprint(before, [layer], [0] * layers, after, "backbone.layers.{}"),
     )
 
 
@@ -88,20 +76,6 @@ def _read_mamba2(fields: Fields) -> Dual:
         conv=fields.integer("conv_kernel"),
         chunk=fields.integer("chunk_size"),
     )
-
-
-def selective(at: str, hidden: int, m: Selective, bias: bool, conv_bias: bool) -> list[Tensor]:
-    """Return Mamba's mixer (arXiv 2312.00752, section 3.4); Jamba's steps, B and C pass norms."""
-    found = [Tensor(f"{at}.A_log", (m.inner, m.state), 0), Tensor(f"{at}.D", (m.inner,), 0)]
-    found += convolution(f"{at}.conv1d", m.inner, m.conv, conv_bias)
-    found += modules.linear(f"{at}.in_proj", 2 * m.inner, hidden, bias, 0)
-    found += modules.linear(f"{at}.x_proj", m.rank + 2 * m.state, m.inner, False, 1)
-    found += modules.linear(f"{at}.dt_proj", m.inner, m.rank, True, 0)
-    found += modules.linear(f"{at}.out_proj", hidden, m.inner, bias, 1)
-    if m.normed:
-        for name, width in (("dt", m.rank), ("b", m.state), ("c", m.state)):
-            found += modules.norm(f"{at}.{name}_layernorm", width)
-    return found
 
 
 def dual(at: str, hidden: int, m: Dual, bias: bool, conv_bias: bool) -> list[Tensor]:
@@ -140,22 +114,6 @@ def read_hybrid(model_type: str, fields: Fields) -> Architecture:
     return readers[model_type](fields)
 
 
-def by_kind(
-    a: Architecture,
-    kinds: dict[str, tuple[Architecture, list[Tensor]]],
-    layer_types: Sequence[str],
-    last: str = "model.final_layernorm",
-    first: str = "model.embed_tokens",
-) -> Architecture:
-    """Return the architecture of layers of the kinds `layer_types`, with their tensors."""
-    used = [word for word in kinds if word in layer_types]
-    before = modules.embedding(first, a.vocab, a.hidden)
-    after = [*modules.norm(last, a.hidden), *modules.head(a.tied, a.vocab, a.hidden)]
-    found = in_turn(a, {word: kinds[word][0] for word in used}, layer_types)
-    written = Blueprint(before, [kinds[word][1] for word in used], found.order, after)
-    return replace(found, blueprint=written)
-
-
 def in_turn(
     a: Architecture, kinds: dict[str, Architecture], layer_types: Sequence[str]
 ) -> Architecture:
@@ -185,34 +143,10 @@ def _jamba(fields: Fields) -> Architecture:
         conv=fields.integer("mamba_d_conv"),
         normed=True,
     )
-    biases = fields.flag("mamba_proj_bias", False), fields.flag("mamba_conv_bias", True)
-    inside = {
-        "full": (a, _attention(a)),
-        "state": (replace(a, mixer=mixer), selective("mamba", a.hidden, mixer, *biases)),
-    }
-    feeds = {
-        "dense": modules.gated("feed_forward", a.hidden, a.ffn),
-        "sparse": [
-            *modules.linear("feed_forward.router", count, a.hidden),
-            *modules.stacked("feed_forward.experts", count, a.hidden, a.ffn),
-        ],
-    }
-    kinds = {
-        f"{mix} {feed}": (inside[mix][0], [*inside[mix][1], *feeds[feed], *_norms(a, "pre_ff")])
-        for mix in inside
-        for feed in feeds
-    }
+    kinds = {"state": replace(a, mixer=mixer), "full": a}
     each, at = fields.integer("attn_layer_period"), fields.count("attn_layer_offset")
-    layer_types = [
-        f"{'full' if i % each == at else 'state'} {'sparse' if i in sparse_layers else 'dense'}"
-        for i in range(layers)
-    ]
-    return by_kind(a, kinds, layer_types)
-
-
-def _norms(a: Architecture, second: str) -> list[Tensor]:
-    names = ("input_layernorm", f"{second}_layernorm")
-    return [t for name in names for t in modules.norm(name, a.hidden)]
+    layer_types = ["full" if i % each == at else "state" for i in range(layers)]
+    return in_turn(a, kinds, layer_types)
 
 
 def _hybrid_mamba2(fields: Fields, hidden: int, normed: bool = True) -> Dual:
@@ -233,46 +167,27 @@ def _hybrid_mamba2(fields: Fields, hidden: int, normed: bool = True) -> Dual:
 def _bamba(fields: Fields) -> Architecture:
     a = dense.sizes("bamba", fields, {})
     mixer = _hybrid_mamba2(fields, a.hidden)
-    biases = fields.flag("mamba_proj_bias", False), fields.flag("mamba_conv_bias", True)
-    bias = fields.flag("mlp_bias", False)
-    begin = [*modules.gated("feed_forward", a.hidden, a.ffn, bias), *_norms(a, "pre_ff")]
-    kinds = {
-        "state": (
-            replace(a, mixer=mixer),
-            [*begin, *dual("mamba", a.hidden, mixer, *biases)],
-        ),
-        "full": (a, [*begin, *_attention(a, fields.flag("attention_bias", False))]),
-    }
+    kinds = {"state": replace(a, mixer=mixer), "full": a}
     full = fields.indices("attn_layer_indices")
-    return by_kind(a, kinds, ["full" if i in full else "state" for i in range(a.layers)])
+    return in_turn(a, kinds, ["full" if i in full else "state" for i in range(a.layers)])
 
 
 def _granite(fields: Fields) -> Architecture:
     a = dense.sizes("granitemoehybrid", fields, {})
     count, shared = fields.count("num_local_experts"), fields.count("shared_intermediate_size")
-    feed = sparse.granite_shared(a.hidden, shared)
     if count:
         per_token = fields.integer("num_experts_per_tok")
         experts = Experts(count, per_token, a.ffn, shared, shared_gate=False, router="top")
         a = replace(a, experts=experts)
-        feed = sparse.granite_mixture(a, experts)
     else:
         a = replace(a, ffn=shared or 1)
     mixer = _hybrid_mamba2(fields, a.hidden)
-    biases = fields.flag("mamba_proj_bias", False), fields.flag("mamba_conv_bias", True)
-    begin = [*_norms(a, "post_attention"), *feed]
-    kinds = {
-        "state": (
-            replace(a, mixer=mixer),
-            [*begin, *dual("mamba", a.hidden, mixer, *biases)],
-        ),
-        "full": (a, [*begin, *_attention(a, fields.flag("attention_bias", False))]),
-    }
+    kinds = {"state": replace(a, mixer=mixer), "full": a}
     known = (*_ATTENTION, *_STATE)
     given = fields.kinds("layer_types", a.layers, known)
     given = given or fields.kinds("layers_block_type", a.layers, known)
     layer_types = given or ["mamba"] * a.layers
-    return by_kind(a, kinds, _plain(layer_types), "model.norm")
+    return in_turn(a, kinds, _plain(layer_types))
 
 
 def _plain(layer_types: Sequence[str]) -> list[str]:
@@ -320,7 +235,12 @@ def _nemotron(fields: Fields) -> Architecture:
         "attention": (a, [*norm, *_attention(a, fields.flag("attention_bias", False), "mixer")]),
         "mlp": (alone, [*norm, *modules.plain("mixer", a.hidden, a.ffn, bias)]),
     }
-    return by_kind(a, kinds, layer_types, "model.norm_f", "model.embeddings")
+    used = [word for word in kinds if word in layer_types]
+    found = in_turn(a, {word: kinds[word][0] for word in used}, layer_types)
+    before = modules.embedding("model.embeddings", a.vocab, a.hidden)
+    after = [*modules.norm("model.norm_f", a.hidden), *modules.head(a.tied, a.vocab, a.hidden)]
+    written = Blueprint(before, [kinds[word][1] for word in used], found.order, after)
+    return replace(found, blueprint=written)
 
 
 def _nemotron_words(fields: Fields) -> list[str]:
@@ -496,9 +416,10 @@ def _qwen_sizes(model_type: str, fields: Fields) -> Architecture:
 
 
 def _lfm2(model_type: str, fields: Fields) -> Architecture:
-    a = replace(dense.sizes(model_type, fields, {}), qk_norm="head")
+    a = dense.sizes(model_type, fields, {})
+    a = replace(a, qk_norm="head", tied=fields.flag("tie_embedding", a.tied))
     if model_type == "lfm2":
-        a = replace(a, ffn=_adjusted(fields), tied=fields.flag("tie_embedding", a.tied))
+        a = replace(a, ffn=_adjusted(fields))
     else:
         first = frozenset(range(min(a.layers, fields.count("num_dense_layers"))))
         experts = Experts(
@@ -510,36 +431,15 @@ def _lfm2(model_type: str, fields: Fields) -> Architecture:
             router="sigmoid",
         )
         a = replace(a, experts=experts)
-    mixer, bias = (
-        Convolution(a.hidden, fields.integer("conv_L_cache")),
-        fields.flag("conv_bias", False),
-    )
-    names = ("q_proj", "k_proj", "v_proj", "out_proj")
-    heads = a.heads, a.kv_heads, a.head_dim
-    full = modules.attention("self_attn", a.hidden, heads, names=names)
-    full += modules.norm("self_attn.q_layernorm", a.head_dim)
-    full += modules.norm("self_attn.k_layernorm", a.head_dim)
-    short = convolution("conv.conv", a.hidden, mixer.conv, bias)
-    short += modules.linear("conv.in_proj", 3 * a.hidden, a.hidden, bias, 0)
-    short += modules.linear("conv.out_proj", a.hidden, a.hidden, bias, 1)
-    norms = [t for n in ("operator_norm", "ffn_norm") for t in modules.norm(n, a.hidden)]
-    kinds = {}
-    for is_sparse in (False, True) if a.experts else (False,):
-        feed = modules.gated("feed_forward", a.hidden, a.ffn, names=("w1", "w3", "w2"))
-        if is_sparse and a.experts:
-            e = a.experts
-            feed = modules.stacked("feed_forward.experts", e.count, a.hidden, e.ffn)
-            feed += modules.linear("feed_forward.gate", e.count, a.hidden)
-        kinds[f"full_attention {is_sparse}"] = (a, [*full, *feed, *norms])
-        kinds[f"conv {is_sparse}"] = (replace(a, mixer=mixer), [*short, *feed, *norms])
-    return by_kind(a, kinds, _lfm2_words(a, fields), "model.embedding_norm")
-
-
-def _lfm2_words(a: Architecture, fields: Fields) -> list[str]:
-    given = fields.kinds("layer_types", a.layers, ("full_attention", "conv"))
+    kinds = {
+        "full_attention": a,
+        "conv": replace(a, mixer=Convolution(a.hidden, fields.integer("conv_L_cache"))),
+    }
+    given = fields.kinds("layer_types", a.layers, (*kinds,))
     full = fields.numbers("full_attn_idxs", list(range(a.layers)))
-    layer_types = given or ["full_attention" if i in full else "conv" for i in range(a.layers)]
-    return [f"{word} {a.is_sparse(index)}" for index, word in enumerate(layer_types)]
+    return in_turn(
+        a, kinds, given or ["full_attention" if i in full else "conv" for i in range(a.layers)]
+    )
 
 
 def _adjusted(fields: Fields) -> int:
