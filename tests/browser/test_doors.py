@@ -144,7 +144,7 @@ def test_controls_and_answer_are_in_one_view_and_on_a_telephone_the_answer_stays
     strip = planner.root.locator(".mp-slot-strip")
     expect(strip).to_be_in_viewport()
     expect(planner.control("model")).to_be_in_viewport()
-    expect(strip).to_have_text("It does not fit. 121 GiB of 79.1 GiB")
+    expect(strip).to_have_text("It does not fit. 120 GiB of 79.1 GiB")
     planner.root.locator("[data-preset=qlora]").click()
     expect(strip).to_contain_text("It fits.")
     planner.fold("settings")

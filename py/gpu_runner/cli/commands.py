@@ -647,7 +647,7 @@ def report(
     run: Run,
     runs: Runs = None,
     as_json: AsJson = False,
-    out: Annotated[Path | None, typer.Option(help="Folder to save it in, once you saw it.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to save the line in.")] = None,
 ) -> int:
     """Report what a run measured in one line, for the record. Needs no PyTorch."""
     from gpu_runner import atomic
@@ -663,7 +663,7 @@ def report(
         except OSError as error:
             raise atomic.write_failure(file, error) from error
     elif not as_json:
-        typer.echo("Nothing else is told. --out FOLDER saves it as one line.", err=True)
+        typer.echo("Nothing else is reported. --out FOLDER saves it as one line.", err=True)
     return ExitCode.OK
 
 

@@ -59,7 +59,7 @@ def start_payload(plan: RunPlan, model: Any) -> dict[str, Any]:
     return parts
 
 
-_UNSAID: Final = ("transformers_version", "dtype", "torch_dtype", "architectures")
+_NOT_HASHED: Final = ("transformers_version", "dtype", "torch_dtype", "architectures")
 """Keys of a configuration that say nothing of the model's shape."""
 
 
@@ -68,7 +68,7 @@ def identity(model: Any) -> dict[str, str]:
     config = getattr(model, "config", None)
     if config is None or not hasattr(config, "to_dict"):
         return {}
-    said = {key: value for key, value in config.to_dict().items() if key not in _UNSAID}
+    said = {key: value for key, value in config.to_dict().items() if key not in _NOT_HASHED}
     content = json.dumps(
         {key: said[key] for key in said if key[0] != "_"}, sort_keys=True, default=str
     )

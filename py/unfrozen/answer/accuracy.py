@@ -134,12 +134,8 @@ class Summary:
 def judge(row: MeasuredStep) -> Verdict:
     """Plan a measured step, and return its verdict by the counter it was measured with."""
     planned = plan(row.job)
-    counters = {
-        "allocated": planned.allocated_bytes,
-        "reserved": planned.reserved_bytes,
-        "device": planned.device_bytes,
-    }
-    return Verdict(row, planned, counters[row.counter], _unjudged(row, planned.job))
+    predicted: int = getattr(planned, f"{row.counter}_bytes")
+    return Verdict(row, planned, predicted, _unjudged(row, planned.job))
 
 
 def _unjudged(row: MeasuredStep, job: Job) -> str:

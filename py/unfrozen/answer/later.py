@@ -155,13 +155,8 @@ def merge_settings(job: Json, documented: Json) -> dict[str, Any]:
 def _predicted(row: LaterRun, job: Job) -> float:
     if row.of == SPEED:
         return estimate(job, _TOKENS).tokens_per_second / job.cluster.gpus
-    planned = plan_job(job)
-    counters = {
-        "allocated": planned.allocated_bytes,
-        "reserved": planned.reserved_bytes,
-        "device": planned.device_bytes,
-    }
-    return counters[row.counter]
+    predicted: float = getattr(plan_job(job), f"{row.counter}_bytes")
+    return predicted
 
 
 def group_comparisons(

@@ -117,7 +117,7 @@ _CHOICE: Final = record(
         "band": _BAND,
         "fits": BOOLEAN,
         "chance": _CHANCE,
-        "unrun": noted(_TEXT, "That no GPU has run what the command starts."),
+        "untested": noted(_TEXT, "That no GPU has run what the command starts."),
         "tokens_per_second": noted(number(0), "Of all GPUs.", "tokens/second"),
         "seconds": noted(number(0), "The whole run.", "seconds"),
         "gpu_hours": noted(number(0), "Of all GPUs.", "GPU-hours"),

@@ -348,15 +348,8 @@ _FORMS_OF: Final = {gpu.name: _forms_of(gpu) for gpu in GPUS}
 
 
 _GIVEN: Final = (
-    *(
-        "nominal_gb",
-        "usable_gib",
-        "context_gib",
-        "bandwidth_gb_s",
-        "bf16_tflops",
-        "fp16_tflops",
-        "fp32_tflops",
-    ),
+    *("nominal_gb", "usable_gib", "context_gib", "bandwidth_gb_s"),
+    *("bf16_tflops", "fp16_tflops", "fp32_tflops"),
     *("power_watts", "host_gb_s", "link_gb_s", "network_gb_s", "node_gpus"),
 )
 _MOST: Final = 1_000_000

@@ -139,7 +139,7 @@ def _read_alike(model_type: str, config: Mapping[str, object], error: Exception)
     )
     text = structure.text_config(config)
     seen = windows(model_type, Fields(text), found.layers)
-    found = replace(found, estimated=words, counted="bounded", **structure.caps(text))
+    found = replace(found, estimated=words, counted="bounded", **structure.soft_caps(text))
     return replace(found, model_type=model_type, windows=seen)
 
 

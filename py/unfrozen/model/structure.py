@@ -102,12 +102,12 @@ def read(model_type: str, config: Config, tensors: list[Tensor]) -> Architecture
         variants=variants if len(variants) > 1 else (),
         order=blueprint.order if len(variants) > 1 else (),
         windows=windows(model_type, Fields(text), layers),
-        **caps(text),
+        **soft_caps(text),
     )
 
 
-def caps(text: Config) -> dict[str, Any]:
-    """Return whether attention scores and logits of a language model pass a tanh."""
+def soft_caps(text: Config) -> dict[str, Any]:
+    """Return which of a language model's attention scores and logits are soft-capped (by tanh)."""
     logits = any(text.get(key) for key in _LOGIT_CAPS)
     return {"caps_scores": bool(text.get("attn_logit_softcapping")), "caps_logits": logits}
 

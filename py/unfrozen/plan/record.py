@@ -296,7 +296,7 @@ FITS_OF: Final = {
 """Verdicts by kind of job."""
 FITS: Final = FitCounts(*map(sum, zip(*map(astuple, FITS_OF.values()), strict=True)))
 _NONE: Final = Peaks(0, 0.0, 0.0, (0,) * len(MARGINS))
-UNRUN: Final = {"unfrozen": "no GPU has run unfrozen train yet: start with its selftest"}
+UNTESTED: Final = {"unfrozen": "no GPU has run unfrozen train yet: start with its selftest"}
 """Frameworks whose steps on a GPU nobody has seen, with what to say of that."""
 
 
@@ -308,7 +308,7 @@ def chance_of(planned: Plan, framework: str = "") -> float | None:
     if gpu is None or planned.chance is None:
         return None
     margin = (gpu.capacity_bytes - planned.beside_bytes) / planned.needed_bytes
-    return min(planned.chance, SURE if framework in UNRUN else max(SURE, found.support(margin)))
+    return min(planned.chance, SURE if framework in UNTESTED else max(SURE, found.support(margin)))
 
 
 def shown_words(job: Job) -> str:

@@ -22,7 +22,7 @@ from unfrozen.job import Job
 from unfrozen.plan import Plan, plan_job
 from unfrozen.plan.compute import Estimate, estimate
 from unfrozen.plan.layouts import Layout, Search, simplest_first
-from unfrozen.plan.record import UNRUN, chance_of
+from unfrozen.plan.record import UNTESTED, chance_of
 from unfrozen.plan.step_time import job_gpu, step_tokens
 from unfrozen.project.changes import (
     ADAPTERS,
@@ -118,14 +118,14 @@ class PlannedRun:
         return chance_of(self.plan, self.framework)
 
     @property
-    def unrun(self) -> bool:
-        """Whether no GPU has run what would start it."""
-        return self.framework in UNRUN
+    def untested(self) -> bool:
+        """No GPU has run the framework that starts it."""
+        return self.framework in UNTESTED
 
     @property
     def rank(self) -> tuple[bool, float]:
-        """What it is sorted by: what a GPU has run first, then the fastest."""
-        return self.unrun, -self.layout.tokens_per_second
+        """Plans are sorted by this: those that a GPU has run first, then the fastest."""
+        return self.untested, -self.layout.tokens_per_second
 
     @property
     def price(self) -> float | None:
@@ -238,9 +238,9 @@ def find(question: TrainingProject, *, beside: bool = True, stages: Stages = STA
     found: list[PlannedRun] = []
     for changes in stages:
         found += yield from finder.fitting(changes, gpus)
-        if found and (question.framework or not all(one.unrun for one in found)):
+        if found and (question.framework or not all(one.untested for one in found)):
             break
-    found.sort(key=lambda one: one.unrun)  # what a GPU has run goes first, however slow
+    found.sort(key=lambda one: one.untested)  # what a GPU has run goes first, however slow
     first = found[0] if found else None
     fewer: list[PlannedRun] = []
     adapters: list[PlannedRun] = []
@@ -251,9 +251,9 @@ def find(question: TrainingProject, *, beside: bool = True, stages: Stages = STA
         for changes in ADAPTERS:
             if changes[0].recipe["method"] != question.job.recipe.method:
                 adapters += (yield from finder.smallest(changes))[:1]
-    others = {(mesh(one.job), one.unrun): one for one in reversed(found) if beside}
+    others = {(mesh(one.job), one.untested): one for one in reversed(found) if beside}
     if first:
-        others.pop((mesh(first.job), first.unrun), None)
+        others.pop((mesh(first.job), first.untested), None)
     shown = sorted(others.values(), key=lambda one: one.rank)[:OTHERS]
     return OnePlan(question, first, tuple(shown), tuple(fewer[:1]), tuple(adapters), finder.lacking)
 
@@ -306,8 +306,8 @@ class _Finder:
             if gpus > 1 or question.framework or way.name not in SEVERAL
         ]
         found: list[Layout] = []
-        for unrun in (False, True):
-            own = [way for way in asked if (way.name in UNRUN) == unrun]
+        for untested in (False, True):
+            own = [way for way in asked if (way.name in UNTESTED) == untested]
             if own and (not found or self._most > 1):
                 search = Search(own, gpus, sequences or question.step_sequences, self._most)
                 while search.advance():
@@ -318,7 +318,9 @@ class _Finder:
 
 def _ranked(found: Sequence[Layout]) -> list[Layout]:
     """Return layouts, what a GPU has run first, of each the simplest of the fastest."""
-    parts = ([one for one in found if (one.way in UNRUN) == unrun] for unrun in (False, True))
+    parts = (
+        [one for one in found if (one.way in UNTESTED) == untested] for untested in (False, True)
+    )
     return [one for part in parts for one in simplest_first(part, PREFERRED)]
 
 

@@ -13,7 +13,7 @@ from unfrozen.frameworks.tables import mesh, refusal, zero_stage
 from unfrozen.hardware.flavors import PRICES, PRICES_OF
 from unfrozen.job import Job
 from unfrozen.plan import format_gpu
-from unfrozen.plan.record import UNRUN, band, fits_words, most_words
+from unfrozen.plan.record import UNTESTED, band, fits_words, most_words
 from unfrozen.plan.rent import rental, rental_text
 from unfrozen.plan.step_time import job_gpu
 from unfrozen.project.best import OnePlan, PlannedRun, TrainingProject
@@ -135,10 +135,10 @@ def _memory(choice: PlannedRun) -> str:
     low, high = planned.band_gib
     fills = planned.roomy_bytes > planned.device_bytes  # blocks it would give back
     needed = f", of which {format_bytes(planned.safe_bytes)} are needed" if fills else ""
-    unrun = f"; {UNRUN[choice.framework]}" if choice.framework in UNRUN else ""
+    untested = f"; {UNTESTED[choice.framework]}" if choice.framework in UNTESTED else ""
     return (
         f"{format_bytes(planned.device_bytes)} of the {format_gpu(job_gpu(choice.job))}{needed}:"
-        f" {planned.verdict} with a probability {_chance(choice)}{unrun}"
+        f" {planned.verdict} with a probability {_chance(choice)}{untested}"
         f" ({sig3(low)}–{sig3(high)} GiB depending on GPU and driver)"
     )
 
@@ -295,7 +295,7 @@ def remarks(answer: OnePlan) -> list[tuple[PlannedRun, str]]:
     noted = []
     for one, remark in sorted(found, key=lambda pair: pair[0].rank):
         by = FRAMEWORKS[one.framework].label if one.framework else ""
-        remark = remark or UNRUN.get(one.framework, "").partition(":")[0]
+        remark = remark or UNTESTED.get(one.framework, "").partition(":")[0]
         cheapest = "the cheapest" if one.cost is not None and one.cost == min(costs) else ""
         noted.append((one, ", ".join(part for part in (by, remark, cheapest) if part)))
     return noted
@@ -328,7 +328,7 @@ def choice_data(choice: PlannedRun) -> dict[str, Any]:
         "band": list(planned.band_gib),
         "fits": planned.fits,
         "chance": choice.chance,
-        "unrun": UNRUN.get(choice.framework),
+        "untested": UNTESTED.get(choice.framework),
         "tokens_per_second": choice.layout.tokens_per_second,
         "seconds": run and run.seconds,
         "gpu_hours": run and run.gpu_hours,

@@ -50,7 +50,8 @@ def finished(config: TrainConfig, console: Console) -> Path:
 def test_a_run_tells_its_whole_story(finished: Path) -> None:
     (begun,), (ended,) = events(finished, "run.start"), events(finished, "run.end")
     counts = {"num_parameters": 27_040, "num_trained": 27_040}
-    assert begun["model"] == {"name": "model"} | counts
+    known = {"type": "llama", "config_sha256": begun["model"]["config_sha256"]}
+    assert begun["model"] == {"name": "model"} | known | counts
     assert begun["data"]["train_rows"] == 36
     assert begun["plan"]["steps"] == len(begun["plan"]["lr"]) == 6
     assert begun["bytes_per_parameter"] == 16

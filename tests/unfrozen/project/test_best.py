@@ -70,15 +70,15 @@ def test_where_usual_machines_lack_memory_for_offload_it_says_how_much_it_takes(
 def test_what_no_gpu_has_run_stands_below_what_one_has_and_says_so() -> None:
     answer = answered()
     every = [one for one, _ in remarks(answer)]
-    assert not first(answer).unrun
-    assert [one.unrun for one in every] == sorted(one.unrun for one in every)
+    assert not first(answer).untested
+    assert [one.untested for one in every] == sorted(one.untested for one in every)
     own = first(answered(framework=UNFROZEN))
     assert (own.plan.chance, own.chance) == (1.0, SURE)
     assert "of at least 90%; no GPU has run unfrozen train yet" in dict(facts(own))["GPU memory"]
     assert choice_data(own)["chance"] == SURE
-    assert "no GPU" in choice_data(own)["unrun"]
-    assert choice_data(first(answer))["unrun"] is None
-    shown = {note for one, note in remarks(answer) if one.unrun}
+    assert "no GPU" in choice_data(own)["untested"]
+    assert choice_data(first(answer))["untested"] is None
+    shown = {note for one, note in remarks(answer) if one.untested}
     assert all("no GPU has run unfrozen train yet" in note for note in shown)
 
 
