@@ -59,7 +59,13 @@ class Plan:
     peak_instant: str
     allocated_bytes: int
     needed_bytes: int
-    reserved_bytes: int
+    roomy_reserved_bytes: int
+    """The allocator's blocks on a GPU that has room to spare."""
+
+    @property
+    def reserved_bytes(self) -> int:
+        """The allocator's blocks on this GPU: a full one has the unused ones given back."""
+        return self.device_bytes - self.beside_bytes
 
     @property
     def beside_bytes(self) -> int:
@@ -86,7 +92,7 @@ class Plan:
     @property
     def roomy_bytes(self) -> int:
         """What a GPU shows that has room to spare."""
-        return self.reserved_bytes + self.beside_bytes
+        return self.roomy_reserved_bytes + self.beside_bytes
 
     @property
     def safe_bytes(self) -> int:
@@ -137,7 +143,7 @@ class Plan:
         communication, guessed = self.beside_bytes - self.context_bytes, self.guessed_bytes
         least, most = self.context_range
         low = self.allocated_bytes - guessed / 2 + least + communication
-        high = (1 + OFF) * self.reserved_bytes + guessed + most + 2 * communication
+        high = (1 + OFF) * self.roomy_reserved_bytes + guessed + most + 2 * communication
         if (gpu := self.job.gpu) and self.chance and self.device_bytes <= gpu.capacity_bytes:
             high = min(high, gpu.capacity_bytes)
         return gib(min(low, high)), gib(high)

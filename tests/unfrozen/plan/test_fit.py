@@ -46,6 +46,20 @@ def test_the_gpu_also_holds_its_own_context_and_communication_buffers() -> None:
     assert one.band_gib[0] < one.allocated_bytes / GIB + 0.138
 
 
+def test_blocks_that_a_full_gpu_gives_back_are_not_reported_as_reserved() -> None:
+    recipe = {"seq_len": 8192, "micro_batch": 4, "checkpointing": "full"}
+    roomy = plan({"model": LLAMA_1B, "recipe": recipe, "gpu": "H200"})
+    size = (roomy.allocated_bytes + roomy.roomy_reserved_bytes) / 2 / GIB
+    gpu = {"name": "H200", "nominal_gb": 141, "usable_gib": size + 0.5, "context_gib": 0.5}
+    gpu |= {"bandwidth_gb_s": 4800, "bf16_tflops": 989}
+    full = plan({"model": LLAMA_1B, "recipe": recipe, "gpu": gpu})
+    assert full.chance
+    assert full.allocated_bytes < full.reserved_bytes < roomy.reserved_bytes
+    assert full.device_bytes == pytest.approx((size + 0.5) * GIB, rel=1e-6)
+    assert full.reserved_bytes + full.beside_bytes == full.device_bytes
+    assert roomy.reserved_bytes == roomy.roomy_reserved_bytes
+
+
 def test_the_band_holds_the_prediction() -> None:
     low, high = plan({"model": LLAMA_7B}).band_gib
     assert low < plan({"model": LLAMA_7B}).device_bytes / GIB < high
