@@ -464,3 +464,12 @@ def restore_and_weigh(folder: str) -> None:
     behind = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in held}
     (Path(folder) / str(world.rank)).write_text(f"{own} {sum(behind.values())}")
     world.close()
+
+
+def below(word: str) -> list[psutil.Process]:
+    """Return what this process started, directly or not, whose command line has `word`."""
+    found = []
+    for one in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended meanwhile
+            found += [one] if word in one.cmdline()[:5] else []
+    return found

@@ -14,6 +14,7 @@ import pytest
 
 from conftest import Server, quick
 from gpu_runner.log.writer import EventLog, SystemClock
+from run_process import below
 from security.wire import ask
 
 pytestmark = [
@@ -74,10 +75,6 @@ def asked(number: int) -> bytes:
     return json.dumps({"prompt": f"{number}?"}).encode()
 
 
-def askers() -> list[psutil.Process]:
-    return [p for p in psutil.Process().children(recursive=True) if "ask" in p.cmdline()[:5]]
-
-
 def wait_until(happened: Callable[[], bool]) -> None:
     """Look again and again, for a minute."""
     deadline = time.monotonic() + 60
@@ -98,8 +95,8 @@ def served(server: Server) -> None:
 
 def test_questions_that_nobody_waits_for_keep_nothing_from_its_answer(server: Server) -> None:
     first = begin(server, ASK, asked(0))
-    wait_until(lambda: bool(askers()))
-    (model,) = askers()
+    wait_until(lambda: bool(below("ask")))
+    (model,) = below("ask")
     model.send_signal(signal.SIGSTOP)  # it is busy, for as long as we like
     try:
         for number in range(ABANDONED):

@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 from rich.console import Console
 
@@ -14,6 +13,7 @@ from gpu_runner.log.questions import Question
 from gpu_runner.run.fine_tune import fine_tune
 from gpu_runner.run.resume import ResumeOptions, resume
 from gpu_runner.serve.asker import Asker, AskerError
+from run_process import below
 
 QUESTION = Question("1+1=", tokens=4)
 
@@ -34,10 +34,6 @@ def asker() -> Iterator[Asker]:
     made.close()
 
 
-def children() -> list[psutil.Process]:
-    return [one for one in psutil.Process().children() if "ask" in one.cmdline()]
-
-
 @pytest.mark.slow
 def test_one_process_answers_again_and_again_and_knows_no_secret(
     asker: Asker, run: Path, monkeypatch: pytest.MonkeyPatch
@@ -46,7 +42,7 @@ def test_one_process_answers_again_and_again_and_knows_no_secret(
     first, second = asker.ask(run, QUESTION), asker.ask(run, Question("2+2=", tokens=4))
     assert {"model", "text", "ended", "pieces"} == set(first["before"]) == set(second["after"])
     assert (first["prompt"], second["prompt"]) == ("1+1=", "2+2=")
-    (child,) = children()
+    (child,) = below("ask")
     assert "5ec2e7" not in str(child.environ())
     with pytest.raises(UsageError, match="the prompt is empty"):
         asker.ask(run, Question(" "))
@@ -65,7 +61,7 @@ def test_a_model_that_is_gone_is_named_and_no_process_is_left(
     (broken / "model" / "model.safetensors").unlink()
     with pytest.raises(AskerError, match=r"model\.safetensors"):
         asker.ask(broken, QUESTION)
-    assert not children()
+    assert not below("ask")
 
 
 def test_a_resumed_run_answers_with_its_newest_weights(asker: Asker, tmp_path: Path) -> None:
@@ -74,10 +70,10 @@ def test_a_resumed_run_answers_with_its_newest_weights(asker: Asker, tmp_path: P
     fine_tune(resolve(given | quick), Console(quiet=True))
     (run,) = tmp_path.iterdir()
     first = asker.ask(run, QUESTION)
-    (child,) = children()
+    (child,) = below("ask")
     resume(run, Console(quiet=True), ResumeOptions(steps=3))
     second = asker.ask(run, QUESTION)
-    assert children() == [child]
+    assert below("ask") == [child]
     assert [said["after"]["model"] for said in (first, second)] == [
         f"step {step} of {run.name}" for step in (1, 3)
     ]
@@ -87,9 +83,9 @@ def test_a_resumed_run_answers_with_its_newest_weights(asker: Asker, tmp_path: P
 
 @pytest.mark.slow
 def test_a_process_that_nobody_asks_ends(run: Path) -> None:
-    others, idle = children(), Asker((), idle_seconds=0.1)
+    others, idle = below("ask"), Asker((), idle_seconds=0.1)
     idle.ask(run, QUESTION)
-    for child in children():
+    for child in below("ask"):
         if child not in others:
             child.wait()
-    assert children() == others
+    assert below("ask") == others
