@@ -5,9 +5,8 @@
     … --bars    what tests/unfrozen/plan/test_later_rows.py holds the planner to
 
 A first look is written once, with the commit whose planner took it, and never again: what is done
-about a miss later does not change it. A row that the planner has no words for waits. The spread of
-all speeds and peaks, as this code estimates them, is written into py/unfrozen/plan/record.py each
-time.
+about a miss later does not change it. The spread of all speeds and peaks, as this code estimates
+them, is written into py/unfrozen/plan/record.py each time.
 """
 
 from __future__ import annotations
@@ -22,16 +21,19 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from site_builder.measurements import MEASUREMENTS, compare_later_runs
-from unfrozen.answer.later import (
+from site_builder.measurements import MEASUREMENTS, compare_runs
+from unfrozen.answer.accuracy import (
+    COLLECTIONS,
     GIVEN,
     MEMORY,
     SPEED,
     Comparison,
+    by_kind,
     errors_by_project,
-    group_comparisons,
+    spread,
+    worst_error,
 )
-from unfrozen.plan.record import KINDS, Band, Peaks, Spread
+from unfrozen.plan.record import KINDS, Band, Peaks
 
 ROOT: Final = Path(__file__).parents[1]
 FIRST: Final = MEASUREMENTS / "first_look.json"
@@ -50,7 +52,7 @@ def main() -> None:
     one.add_argument("--table", action="store_true", help="print the table and write nothing")
     one.add_argument("--bars", action="store_true", help="print the bars and write nothing")
     given = parser.parse_args()
-    looks = list(compare_later_runs())
+    looks = compare_runs(*COLLECTIONS)
     if given.table:
         for of in (MEMORY, SPEED):
             print_table(of, [item for item in looks if item.row.of == of])
@@ -60,7 +62,7 @@ def main() -> None:
         return
     taken = write_first_looks(looks)
     RECORD.write_text(BLOCK.sub(counted(looks), RECORD.read_text()))
-    print(f"{taken} first looks taken, {sum(bool(item.refused) for item in looks)} rows refused")
+    print(f"{taken} first looks taken")
 
 
 def write_first_looks(looks: list[Comparison]) -> int:
@@ -70,7 +72,7 @@ def write_first_looks(looks: list[Comparison]) -> int:
     new = {
         item.row.key: {"commit": commit, "error": round(item.error, 4)}
         for item in looks
-        if item.error is not None and item.row.key not in known["rows"]
+        if item.row.key not in known["rows"]
     }
     known["rows"] |= new
     lines = [f"  {json.dumps(key)}: {json.dumps(row)}" for key, row in known["rows"].items()]
@@ -115,25 +117,24 @@ def counted(looks: list[Comparison]) -> str:
 def print_table(of: str, looks: list[Comparison]) -> None:
     """One line a kind, the largest first, and one for all."""
     print(of)
-    for group in group_comparisons(looks):
-        spread = group.spread
-        told = "no row is planned"
-        if spread:
-            told = f"{spread.half:7.1%} {spread.most:7.1%} {group.worst:+8.1%}"
-        print(f"  {group.name:34} {group.rows:3} {told} {' '.join(group.refused)}")
-    errors = [item.error for item in looks if item.error is not None]
-    whole = Spread.of(errors)
+    for kind, runs in by_kind(looks).items():
+        found = spread(runs)
+        print(
+            f"  {kind:34} {len(runs):3} {found.half:7.1%} {found.most:7.1%}"
+            f" {worst_error(runs):+8.1%}"
+        )
+    whole = spread(looks)
     print(f"  {'all':34} {len(looks):3} {whole.half:7.1%} {whole.most:7.1%}")
 
 
 def print_bars(looks: list[Comparison]) -> None:
     """Half and nine in ten of the rows that were looked at since, 3% above what is reached."""
     for name, of in itertools.product(GIVEN, (MEMORY, SPEED)):
-        seen = [i for i in looks if (i.row.collection, i.row.of) == (name, of)]
+        seen = [i for i in looks if (i.row.group, i.row.of) == (name, of)]
         for kind in (*KINDS, "all"):
-            errors = [i.error for i in seen if i.error is not None and kind in (i.kind, "all")]
-            if errors:
-                found = Spread.of(errors)
+            rows = [i for i in seen if kind in (i.kind, "all")]
+            if rows:
+                found = spread(rows)
                 half, most = (math.ceil(1030 * size) / 1000 for size in (found.half, found.most))
                 print(f'    ("{name}", "{of}", "{kind}"): ({half:.3f}, {most:.3f}),')
 

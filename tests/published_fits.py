@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from site_builder.measurements import read_later_runs
-from unfrozen.answer.later import MEMORY, merge_settings
+from site_builder.measurements import read_runs
+from unfrozen.answer.accuracy import COLLECTIONS, MEMORY, merge_settings
 from unfrozen.plan import VERDICTS, Plan, plan
 from unfrozen.plan.record import FitCounts
 from unfrozen.units import gib
@@ -61,7 +61,8 @@ def read_fits(*, documented: bool = True) -> list[FitRun]:
 
 def _read_fourth(documented: bool) -> list[FitRun]:
     fourth = json.loads((FOLDER / "fits_fourth.json").read_text("utf-8"))
-    peaks = {row.id: row for row in read_later_runs() if row.of == MEMORY}
+    later = [row for row in read_runs() if row.group in COLLECTIONS]
+    peaks = {row.id: row for row in later if row.of == MEMORY}
     jobs = {row["id"]: row["job"] for row in fourth["runs"]}
     for name in fourth["peaks"]:
         jobs[name] = merge_settings(peaks[name].job, peaks[name].documented if documented else {})

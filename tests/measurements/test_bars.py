@@ -2,14 +2,15 @@
 
 import pytest
 
-from site_builder.measurements import judge_steps, read_steps
-from unfrozen.answer.accuracy import GROUPS, TRACED, judge, summarize
+from site_builder.measurements import compare_runs, read_runs
+from unfrozen.answer.accuracy import COLLECTIONS, GROUPS, TRACED, compare, spread, worst_error
+from unfrozen.plan import plan_job
 
 MEDIANS = {
     "full": 0.03,
     "sharded": 0.07,
     "adapters": 0.05,
-    "later": 0.05,
+    "exam": 0.05,
     "reference": 0.01,
     "traced": 0.01,
 }
@@ -18,47 +19,45 @@ WORST = {"full": 0.12, "reference": 0.04, "traced": 0.04}
 
 @pytest.mark.parametrize("group", MEDIANS)
 def test_half_of_a_class_lies_within_its_bar(group: str) -> None:
-    found = {summary.group: summary for summary in summarize(judge_steps())}
-    assert found[group].median <= MEDIANS[group]
+    assert spread(compare_runs(group)).half <= MEDIANS[group]
 
 
 @pytest.mark.parametrize("group", WORST)
 def test_the_worst_step_of_a_class_lies_within_its_bar(group: str) -> None:
-    found = {summary.group: summary for summary in summarize(judge_steps())}
-    assert abs(found[group].worst) <= WORST[group]
+    assert abs(worst_error(compare_runs(group))) <= WORST[group]
 
 
 def test_every_class_has_steps_and_every_step_a_class() -> None:
-    assert {row.group for row in read_steps()} == set(GROUPS)
+    assert {row.group for row in read_runs()} == {*GROUPS, *COLLECTIONS}
 
 
 def test_only_named_reasons_keep_a_step_from_counting() -> None:
-    out = {verdict.row.id: verdict for verdict in judge_steps() if verdict.unjudged}
+    out = {verdict.row.id: verdict for verdict in compare_runs(*GROUPS) if verdict.unjudged}
     for row_id, verdict in out.items():
-        recipe = verdict.plan.job.recipe
+        recipe = verdict.job.recipe
         on_a_cpu_only = bool(recipe.dropout) and recipe.attention == "sdpa"
         assert verdict.row.quality == "C" or on_a_cpu_only, row_id
-    assert len(out) <= 0.05 * len(judge_steps())
+    assert len(out) <= 0.05 * len(compare_runs(*GROUPS))
 
 
 def test_components_of_every_instant_add_up_to_what_is_compared() -> None:
-    for found in judge_steps():
-        plan = found.plan
+    for found in compare_runs(*GROUPS):
+        plan = plan_job(found.job)
         totals = {name: sum(parts.values()) for name, parts in plan.instants.items()}
         assert min(min(parts.values()) for parts in plan.instants.values()) >= 0, found.row.id
         peaks = (plan.allocated_bytes, plan.reserved_bytes, plan.device_bytes)
         assert peaks[0] == max(totals.values()) == totals[plan.peak_instant], found.row.id
         assert list(peaks) == sorted(peaks), found.row.id
-        assert found.predicted_bytes in peaks, found.row.id
+        assert found.predicted in peaks, found.row.id
 
 
 def test_parameters_are_counted_exactly() -> None:
-    traced = [found for found in judge_steps() if found.row.group in TRACED]
-    counted = {one.row.id: one.plan.job.model.num_parameters for one in traced}
+    traced = compare_runs(*TRACED)
+    counted = {one.row.id: one.job.model.num_parameters for one in traced}
     assert counted == {one.row.id: one.row.parameters for one in traced} != {}
 
 
 def test_a_row_is_judged_the_same_twice() -> None:
-    for found in judge_steps()[:30]:
-        again = judge(found.row)
-        assert (again.predicted_bytes, again.error) == (found.predicted_bytes, found.error)
+    for found in compare_runs(*GROUPS)[:30]:
+        again = compare(found.row)
+        assert (again.predicted, again.error) == (found.predicted, found.error)

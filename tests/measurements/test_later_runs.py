@@ -9,15 +9,13 @@ from typing import Any
 import pytest
 
 from site_builder.measurements import (
-    LATER_FILES,
+    FILES,
     MEASUREMENTS,
-    compare_later_runs,
     read_first_errors,
     read_first_medians,
-    read_later_runs,
-    read_steps,
+    read_runs,
 )
-from unfrozen.answer.later import FOUND, LATER, MEMORY, SPEED
+from unfrozen.answer.accuracy import COLLECTIONS, FOUND, LATER, MEMORY, SPEED, MeasuredRun
 from unfrozen.units import GIB
 
 FIGURES = re.compile(r"\d[\d,]*(?:\.\d+)?")
@@ -28,25 +26,30 @@ def read(name: str) -> Any:
     return json.loads((MEASUREMENTS / name).read_text(encoding="utf-8"))
 
 
+def later_runs() -> list[MeasuredRun]:
+    return [row for row in read_runs() if row.group in COLLECTIONS]
+
+
 def figures(text: str) -> set[float]:
     """The numbers of a quote."""
     return {float(found.replace(",", "")) for found in FIGURES.findall(text)}
 
 
 def test_no_two_rows_are_called_the_same_and_none_is_among_the_first() -> None:
-    keys = Counter(row.key for row in read_later_runs())
+    keys = Counter(row.key for row in later_runs())
     assert not [key for key, times in keys.items() if times > 1]
-    assert not {row.id for row in read_later_runs() if row.of == MEMORY} & {
-        row.id for row in read_steps()
-    }
+    first = {row.id for row in read_runs() if row.group not in COLLECTIONS}
+    assert first
+    assert not {row.id for row in later_runs() if row.of == MEMORY} & first
 
 
 def test_the_sets_are_as_large_as_promised() -> None:
-    assert [len(read(name)) for name in LATER_FILES] == [68, 189, 47, 69, 64, 57, 57]
+    later = [name for name, group in FILES.items() if group in COLLECTIONS]
+    assert [len(read(name)) for name in later] == [68, 189, 47, 69, 64, 57, 57]
 
 
 def test_every_row_has_a_source_a_quote_and_a_measurement() -> None:
-    for row in read_later_runs():
+    for row in later_runs():
         assert re.match(r"[\w.-]+/[\w.-]+ |PyTorch forum|gau-nernst/", row.source), row.key
         assert figures(row.quote), row.key
         assert row.quality in {"A", "B"}, row.key
@@ -78,7 +81,7 @@ def test_what_we_found_ourselves_is_worked_out_from_the_quote(given: dict[str, A
 
 
 def test_what_is_reported_of_rows_is_about_rows_and_has_a_reason() -> None:
-    names = {row.id for row in read_later_runs() if row.collection != FOUND}
+    names = {row.id for row in later_runs() if row.group != FOUND}
     for entry in read("documented.json"):
         assert set(entry) <= {"rows", "of", "job", "unsupported", "because"}
         assert entry.get("job") or entry.get("unsupported"), entry
@@ -88,23 +91,19 @@ def test_what_is_reported_of_rows_is_about_rows_and_has_a_reason() -> None:
 
 
 @pytest.mark.slow
-def test_every_row_that_can_be_planned_has_its_first_look_and_a_commit() -> None:
+def test_every_row_has_its_first_look_and_a_commit() -> None:
     known = read("first_look.json")["rows"]
-    planned = {item.row.key for item in compare_later_runs() if item.error is not None}
-    assert planned <= known.keys(), "run docs/first_look.py"
-    assert known.keys() <= {row.key for row in read_later_runs()}
+    rows = {row.key for row in later_runs()}
+    assert rows == known.keys(), "run docs/first_look.py"
     assert not [row for row in known.values() if not re.fullmatch(r"[0-9a-f]{7}", row["commit"])]
 
 
 def test_first_looks_are_those_that_were_told_when_the_rows_came() -> None:
     known = read_first_errors()
-    came = [row for row in read_later_runs() if (row.of, row.collection) == (MEMORY, LATER)][:60]
+    came = [row for row in later_runs() if (row.of, row.group) == (MEMORY, LATER)][:60]
     peaks = sorted(abs(known[row.key]) for row in came)  # others were looked for, and moved
-    speeds = sorted(
-        abs(known[row.key])
-        for row in read_later_runs()
-        if (row.of, row.collection) == (SPEED, LATER)
-    )
+    rows = [row for row in later_runs() if (row.of, row.group) == (SPEED, LATER)]
+    speeds = sorted(abs(known[row.key]) for row in rows)
     assert (len(peaks), len(speeds)) == (60, 189)
     assert (peaks[29] + peaks[30]) / 2 == pytest.approx(0.116, abs=0.001)
     assert speeds[94] == pytest.approx(0.217, abs=0.001)

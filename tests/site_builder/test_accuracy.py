@@ -13,13 +13,20 @@ from site_builder.accuracy import (
     PARTS,
     first_spread,
     format_error,
-    later_runs,
-    spread,
 )
-from site_builder.measurements import compare_later_runs, judge_steps, read_other_calculators
+from site_builder.measurements import compare_runs, read_other_calculators
 from site_builder.rendering import RenderQueue
-from unfrozen.answer.accuracy import GROUPS, PUBLISHED, TRACED, summarize
-from unfrozen.answer.later import FOUND, GIVEN, MEMORY, SPEED
+from unfrozen.answer.accuracy import (
+    FOUND,
+    GIVEN,
+    GROUPS,
+    MEMORY,
+    PUBLISHED,
+    SPEED,
+    TRACED,
+    spread,
+    worst_error,
+)
 from unfrozen.plan.record import KINDS, SPEEDS
 from unfrozen.units import GIB
 
@@ -43,28 +50,27 @@ def test_every_step_is_under_a_dot_in_the_row_of_its_class() -> None:
     assert [label for label, _ in lines] == list(GROUPS.values())
     for (_, line), group in zip(lines, GROUPS, strict=True):
         rings = [float(x) for x in re.findall(r'<circle cx="([\d.]+)%"', line)]
-        found = [verdict for verdict in judge_steps() if verdict.row.group == group]
+        found = compare_runs(group)
         assert set(rings) == {round(100 * (v.error + 0.3) / 0.85, 2) for v in found}
         assert all(0 <= x <= 100 for x in rings), "an error lies outside the axis"
 
 
 def test_the_median_and_the_worst_error_of_a_class_are_shown() -> None:
     html = drawn("strips")
-    for summary in summarize(judge_steps()):
-        if abs(summary.worst) >= 0.001:
-            assert f">{format_error(summary.worst)}</td>" in html
+    for group in GROUPS:
+        worst = worst_error(compare_runs(group))
+        if abs(worst) >= 0.001:
+            assert f">{format_error(worst)}</td>" in html
 
 
 def test_every_published_step_shows_both_numbers_its_error_and_a_link() -> None:
     html = unescape(drawn("published"))
     rows = re.findall(r"<tr[^>]*><th scope=\"row\">.*?</tr>", html, re.DOTALL)
-    found = [
-        verdict for group in PUBLISHED for verdict in judge_steps() if verdict.row.group == group
-    ]
+    found = compare_runs(*PUBLISHED)
     assert len(rows) == len(found)
     for row, verdict in zip(rows, found, strict=True):
-        assert f">{verdict.row.measured_bytes / GIB:.2f}<" in row
-        assert f">{verdict.predicted_bytes / GIB:.2f}<" in row
+        assert f">{verdict.row.measured / GIB:.2f}<" in row
+        assert f">{verdict.predicted / GIB:.2f}<" in row
         assert f">{format_error(verdict.error)}<" in row
         assert f">{verdict.row.counter}<" in row
         assert f">{verdict.row.quality}<" in row
@@ -74,7 +80,7 @@ def test_every_published_step_shows_both_numbers_its_error_and_a_link() -> None:
 def test_every_traced_step_stands_in_a_table_that_sorts() -> None:
     html = drawn("traced")
     rows = data_of("traced")[0]["rows"]
-    assert [row[0] for row in rows] == [v.row.id for v in judge_steps() if v.row.group in TRACED]
+    assert [row[0] for row in rows] == [v.row.id for v in compare_runs(*TRACED)]
     assert html.count("<tr>") == len(rows) + 1
 
 
@@ -102,11 +108,11 @@ def test_every_kind_of_job_is_a_pair_of_bars_for_memory_and_for_time() -> None:
     assert "could not be drawn" not in drawn("record")
     assert [plot["title"] for plot in plots] == ["Memory", "Speed"]
     for plot, of in zip(plots, (MEMORY, SPEED), strict=True):
-        kinds = {item.kind for item in later_runs(of, *GIVEN)}
+        kinds = {item.kind for item in compare_runs(*GIVEN, of=of)}
         assert len(plot["x_data"]) == len(kinds)
         assert [line["label"] for line in plot["lines"]] == ["when first compared", "today"]
         assert sum(int(re.findall(r"\((\d+)\)", name)[0]) for name in plot["x_data"]) == len(
-            later_runs(of, *GIVEN)
+            compare_runs(*GIVEN, of=of)
         )
 
 
@@ -115,7 +121,7 @@ def test_the_bars_are_the_medians_of_the_errors() -> None:
     for plot, of in zip(plots, (MEMORY, SPEED), strict=True):
         for place, name in enumerate(plot["x_data"]):
             kind = next(kind for kind in KINDS if name.startswith(f"{LABELS[kind]} ("))
-            looks = [item for item in later_runs(of, *GIVEN) if item.kind == kind]
+            looks = [item for item in compare_runs(*GIVEN, of=of) if item.kind == kind]
             first, today = (line["data"][place] for line in plot["lines"])
             assert first == round(100 * first_spread(looks).half, 1)
             assert today == round(100 * spread(looks).half, 1)
@@ -126,14 +132,7 @@ def test_a_table_counts_every_run_once(part: str, collections: tuple[str, ...]) 
     (table,) = data_of(part)
     for of, title in ((MEMORY, "Memory"), (SPEED, "Speed")):
         counted = sum(row[2] for row in table["rows"] if row[0] == title)
-        assert counted == len(later_runs(of, *collections))
-
-
-def test_refused_runs_are_counted_by_the_setting_that_the_planner_refuses() -> None:
-    (table,) = data_of("words")
-    refused = {row[0]: row[2] for row in table["rows"] if row[1] == "refuses it"}
-    assert sum(refused.values()) == sum(bool(item.refused) for item in compare_later_runs())
-    assert not [key for key in refused if not re.match(r"(model|recipe|cluster|gpu)\b", key)]
+        assert counted == len(compare_runs(*collections, of=of))
 
 
 def test_labels_are_those_of_the_kinds() -> None:

@@ -9,7 +9,7 @@
     unseen      a table: later runs that we looked for ourselves and never tuned on
     kinds       a folded table: the other later runs, by the kind that their sources name
     reported    a table: runs that people reported, which can be filtered
-    words       a table: settings of later runs that the planner refuses or ignores
+    words       a table: settings of later runs that the planner ignores
 
 Later runs are those that others published after the planner was written. Positions are percentages
 of the drawing, because the page's Content-Security-Policy refuses style attributes.
@@ -26,32 +26,28 @@ from markupsafe import Markup, escape
 
 from site_builder.formats import NO_BREAK
 from site_builder.measurements import (
-    compare_later_runs,
-    find_verdict,
-    judge_steps,
+    compare_runs,
+    find_step,
     read_first_errors,
     read_other_calculators,
     read_reports,
 )
 from site_builder.rendering import TEMPLATES, RenderQueue, data_element, fold
 from unfrozen.answer.accuracy import (
-    GROUPS,
-    PUBLISHED,
-    TRACED,
-    Summary,
-    Verdict,
-    setting,
-    summarize,
-)
-from unfrozen.answer.later import (
+    COLLECTIONS,
     FOUND,
     GIVEN,
+    GROUPS,
     MEMORY,
+    PUBLISHED,
     SPEED,
+    TRACED,
     Comparison,
-    Group,
+    by_kind,
     errors_by_project,
-    group_comparisons,
+    setting,
+    spread,
+    worst_error,
 )
 from unfrozen.plan.record import KINDS, Band, Spread, held_apart
 from unfrozen.units import gib
@@ -116,23 +112,23 @@ def _strips(_: str, __: RenderQueue) -> str:
         }
         for tick in _TICKS
     ]
-    strips = [_strip(summary) for summary in summarize(judge_steps())]
+    strips = [_strip(label, compare_runs(group)) for group, label in GROUPS.items()]
     return _render_macro("strips", strips, ticks)
 
 
-def _strip(summary: Summary) -> dict[str, Any]:
-    found = [v for v in judge_steps() if v.row.group == summary.group]
+def _strip(label: str, found: list[Comparison]) -> dict[str, Any]:
+    counted = spread(found)
     dots = list(_dots(found))
     labelled = [dot for dot in dots if abs(dot["error"]) >= _LABELLED_FROM]
     for low in (True, False):
         _separate_labels([dot for dot in labelled if (dot["error"] < 0) is low])
-    out = summary.rows - summary.judged
+    out = len(found) - counted.runs
     return {
-        "label": summary.label,
-        "rows": f"{summary.judged} + {out}" if out else summary.judged,
-        "median": _format_size(summary.median).removeprefix("+"),
-        "worst": _format_size(summary.worst),
-        "alt": f"{summary.rows} steps, errors from "
+        "label": label,
+        "rows": f"{counted.runs} + {out}" if out else counted.runs,
+        "median": _format_size(counted.half).removeprefix("+"),
+        "worst": _format_size(worst_error(found)),
+        "alt": f"{len(found)} steps, errors from "
         f"{format_error(min(v.error for v in found))} to "
         f"{format_error(max(v.error for v in found))}",
         "band": {"x": _x(-_BAND), "width": round(_x(_BAND) - _x(-_BAND), 2)},
@@ -147,7 +143,7 @@ def _separate_labels(labelled: list[dict[str, Any]]) -> None:
         dot["y"] = round(100 * (number + 0.5) / len(labelled))
 
 
-def _dots(found: Sequence[Verdict]) -> Iterator[dict[str, Any]]:
+def _dots(found: Sequence[Comparison]) -> Iterator[dict[str, Any]]:
     """Yield dots left to right; those that would overlap take lanes, the middle one first."""
     lanes: dict[int, list[float]] = defaultdict(list)
     for number, item in enumerate(sorted(found, key=lambda v: v.error)):
@@ -164,7 +160,7 @@ def _dots(found: Sequence[Verdict]) -> Iterator[dict[str, Any]]:
             "out": bool(item.unjudged),
             "error": item.error,
             "name": name,
-            "title": f"{name}: {format_error(item.error)} ({setting(item.plan.job)}{why})",
+            "title": f"{name}: {format_error(item.error)} ({setting(item.job)}{why})",
         }
 
 
@@ -184,19 +180,19 @@ def _published(_: str, __: RenderQueue) -> str:
     groups = []
     sources: dict[str, Markup] = {}
     for group in PUBLISHED:
-        found = [v for v in judge_steps() if v.row.group == group]
+        found = compare_runs(group)
         groups.append({"label": GROUPS[group], "rows": [_published_row(v) for v in found]})
         sources |= {v.row.source: _link_all(v.row.source) for v in found}
     return _render_macro("published", groups, [*sources.values()])
 
 
-def _published_row(found: Verdict) -> dict[str, Any]:
+def _published_row(found: Comparison) -> dict[str, Any]:
     row = found.row
     return {
         "name": row.name,
-        "setting": f"{setting(found.plan.job)}; {row.framework}",
-        "measured": f"{gib(row.measured_bytes):.2f}",
-        "predicted": f"{gib(found.predicted_bytes):.2f}",
+        "setting": f"{setting(found.job)}; {row.framework}",
+        "measured": f"{gib(row.measured):.2f}",
+        "predicted": f"{gib(found.predicted):.2f}",
         "error": format_error(found.error),
         "counter": row.counter,
         "quality": row.quality,
@@ -231,7 +227,7 @@ def _link_all(source: str) -> Markup:
 
 
 def _traced(where: str, queue: RenderQueue) -> str:
-    found = [v for v in judge_steps() if v.row.group in TRACED]
+    found = compare_runs(*TRACED)
     table = {
         "headers": ["Step", "Parameters", "Traced", "Planned", "Error", "Set"],
         "units": ["", "million", "GiB", "GiB", "%", ""],
@@ -239,8 +235,8 @@ def _traced(where: str, queue: RenderQueue) -> str:
             [
                 v.row.id,
                 round((v.row.parameters or 0) / 1e6, 1),
-                round(gib(v.row.measured_bytes), 3),
-                round(gib(v.predicted_bytes), 3),
+                round(gib(v.row.measured), 3),
+                round(gib(v.predicted), 3),
                 round(100 * v.error, 3) + 0.0,
                 "published" if v.row.group == "reference" else "traced here",
             ]
@@ -256,9 +252,9 @@ def _others(_: str, __: RenderQueue) -> str:
 
 
 def _calculators(entry: dict[str, Any]) -> dict[str, Any]:
-    found = find_verdict(entry["row"])
-    measured = gib(found.row.measured_bytes)
-    ours = gib(found.predicted_bytes)
+    found = find_step(entry["row"])
+    measured = gib(found.row.measured)
+    ours = gib(found.predicted)
     most = max(measured, ours, *(max(a["answer"]) for a in entry["answers"]))
 
     def line(kind: str, name: str, values: Sequence[float], **more: str) -> dict[str, Any]:
@@ -282,25 +278,11 @@ def _calculators(entry: dict[str, Any]) -> dict[str, Any]:
     answers = sorted(entry["answers"], key=lambda a: -max(a["answer"]))
     for a in answers:
         rows.append(line("other", a["name"], a["answer"], url=a["url"], lacks=a["lacks"] or "–"))
-    step = f"{found.row.name}: {setting(found.plan.job)}"
+    step = f"{found.row.name}: {setting(found.job)}"
     return {"step": step, "measured": round(99 * measured / most + 0.3, 2), "rows": rows}
 
 
 # --- later runs ---------------------------------------------------------------------------------
-def later_runs(of: str, *collections: str) -> list[Comparison]:
-    """Return the later runs of memory or of speed that belong to one of `collections`."""
-    return [
-        item
-        for item in compare_later_runs()
-        if item.row.of == of and item.row.collection in collections
-    ]
-
-
-def spread(looks: Iterable[Comparison]) -> Spread:
-    """Return the spread of today's errors; runs that the planner refuses do not count."""
-    return Spread.of([item.error for item in looks if item.error is not None])
-
-
 def first_spread(looks: Iterable[Comparison]) -> Spread:
     """Return the spread of the errors when the runs were first compared."""
     known = read_first_errors()
@@ -313,7 +295,7 @@ def _record(where: str, queue: RenderQueue) -> str:
 
 
 def _record_plot(of: str) -> dict[str, Any]:
-    looks = later_runs(of, *GIVEN)
+    looks = compare_runs(*GIVEN, of=of)
     kinds = [kind for kind in KINDS if any(item.kind == kind for item in looks)]
     by_kind = {kind: [item for item in looks if item.kind == kind] for kind in kinds}
     return {
@@ -338,7 +320,7 @@ def _medians(
 
 def _bands(where: str, queue: RenderQueue) -> str:
     rows = []
-    for kind, errors in errors_by_project(compare_later_runs()).items():
+    for kind, errors in errors_by_project(compare_runs(*COLLECTIONS)).items():
         found, (held, asked) = Band.of(errors), held_apart(errors)
         sizes = (found.half, found.most, held / asked) if asked else (None,) * 3
         shares = (size and round(100 * size, 1) for size in sizes)
@@ -349,39 +331,30 @@ def _bands(where: str, queue: RenderQueue) -> str:
 
 
 def _unseen(where: str, queue: RenderQueue) -> str:
-    groups = [
-        (TITLES[of], group)
+    rows = [
+        [TITLES[of], kind, *_errors(runs)]
         for of in (MEMORY, SPEED)
-        for group in group_comparisons(later_runs(of, FOUND))
+        for kind, runs in by_kind(compare_runs(FOUND, of=of)).items()
     ]
-    table = _error_table([[title, group.name, *_errors(group)] for title, group in groups])
-    return data_element("table", table, where, queue)
+    return data_element("table", _error_table(rows), where, queue)
 
 
 def _kinds(where: str, queue: RenderQueue) -> str:
-    rows = []
-    for of in (MEMORY, SPEED):
-        looks = later_runs(of, *GIVEN)
-        for group in group_comparisons(looks):
-            runs = [item for item in looks if item.row.kind == group.name]
-            first = round(100 * first_spread(runs).half, 1)
-            rows.append([TITLES[of], group.name, *_errors(group), first])
+    rows = [
+        [TITLES[of], kind, *_errors(runs), round(100 * first_spread(runs).half, 1)]
+        for of in (MEMORY, SPEED)
+        for kind, runs in by_kind(compare_runs(*GIVEN, of=of)).items()
+    ]
     table = data_element("table", _error_table(rows, "Median, at first"), where, queue)
     summary = f"All {len(rows)} kinds, as their sources name them"
     return fold(summary, table)
 
 
-def _errors(group: Group) -> list[Any]:
+def _errors(runs: list[Comparison]) -> list[float]:
     """Return the number of runs and, in per cent, the median, 90th percentile and worst error."""
-    found = group.spread
-    if found is None:
-        return [group.rows, None, None, None]
-    return [
-        group.rows,
-        round(100 * found.half, 1),
-        round(100 * found.most, 1),
-        round(100 * group.worst, 1),
-    ]
+    found = spread(runs)
+    sizes = (found.half, found.most, worst_error(runs))
+    return [len(runs), *(round(100 * size, 1) for size in sizes)]
 
 
 def _error_table(rows: list[list[Any]], *more: str) -> dict[str, Any]:
@@ -391,16 +364,10 @@ def _error_table(rows: list[list[Any]], *more: str) -> dict[str, Any]:
 
 
 def _unsupported_settings(where: str, queue: RenderQueue) -> str:
-    later = compare_later_runs()
-    refused = Counter(item.refused for item in later if item.refused)
-    unknown = Counter(key for item in later for key in item.row.unsupported.split("; ") if key)
-    outcomes = {"refuses it": refused, "has no such setting": unknown}
-    table = {
-        "headers": ["What the source states", "The planner", "Runs"],
-        "rows": [
-            [key, outcome, n] for outcome, keys in outcomes.items() for key, n in keys.most_common()
-        ],
-    }
+    found = (item.row.unsupported for item in compare_runs(*COLLECTIONS))
+    unsupported = Counter(key for text in found for key in text.split("; ") if key)
+    rows = [[key, "has no such setting", n] for key, n in unsupported.most_common()]
+    table = {"headers": ["What the source states", "The planner", "Runs"], "rows": rows}
     return data_element("table", table, where, queue)
 
 

@@ -11,20 +11,24 @@ from statistics import mean
 from typing import Any, Final
 
 from site_builder.config import WEB
-from unfrozen.answer.accuracy import MeasuredStep, Verdict, judge
-from unfrozen.answer.later import (
+from unfrozen.answer.accuracy import (
+    COLLECTIONS,
     FOUND,
     FOURTH,
+    GROUPS,
     LATER,
     THIRD,
     Comparison,
-    LaterRun,
+    MeasuredRun,
     compare,
-    read_runs,
 )
 
 MEASUREMENTS: Final = WEB / "measurements"
-LATER_FILES: Final = {
+FILES: Final = {
+    "measured.json": "",
+    "further.json": "",
+    "traced.json": "reference",
+    "steps.json": "traced",
     "memory_later.json": LATER,
     "speeds_later.json": LATER,
     "memory_third.json": THIRD,
@@ -33,7 +37,7 @@ LATER_FILES: Final = {
     "speeds_fourth.json": FOURTH,
     "found_later.json": FOUND,
 }
-"""Files of runs that came later, and the collection that each belongs to."""
+"""Files of rows, and the class or collection of each; published steps have that of their job."""
 REFERENCE: Final = "traced with transformers 5.24 and torch 2.13, published with its job"
 
 
@@ -49,55 +53,49 @@ def read_reports() -> list[dict[str, Any]]:
     return [json.loads(file.read_text(encoding="utf-8")) for file in files]
 
 
-def read_steps() -> list[MeasuredStep]:
-    """Return every step of measured.json, further.json, traced.json and steps.json, in order."""
-    published = read_json("measured.json") + read_json("further.json")
-    return [
-        *(MeasuredStep.published(run) for run in published),
-        *(MeasuredStep.traced(run, "reference", REFERENCE) for run in read_json("traced.json")),
-        *(
-            MeasuredStep.traced(run, "traced", _trace_source(run))
-            for run in read_json("steps.json")
-        ),
-    ]
+@cache
+def read_runs() -> tuple[MeasuredRun, ...]:
+    """Return every row of `FILES`, in order; settings documented later are those of later rows."""
+    documented = read_json("documented.json")
+    return tuple(
+        MeasuredRun.read(_traced(run) if "source" not in run else run, group, settings)
+        for name, group in FILES.items()
+        for settings in [documented if group in COLLECTIONS else ()]
+        for run in read_json(name)
+    )
 
 
-def _trace_source(run: dict[str, Any]) -> str:
-    versions = " and ".join(f"{name} {version}" for name, version in run["versions"].items())
-    return f"`docs/trace_grid.py` with {versions}"
+def _traced(run: dict[str, Any]) -> dict[str, Any]:
+    versions = " and ".join(f"{name} {number}" for name, number in run.get("versions", {}).items())
+    return run | {
+        "name": run["id"],
+        "counter": "allocated",
+        "quality": "traced",
+        "source": f"`docs/trace_grid.py` with {versions}" if versions else REFERENCE,
+        "framework": "transformers",
+        "parameters": run["params"],
+    }
+
+
+def compare_runs(*groups: str, of: str = "") -> list[Comparison]:
+    """Return the rows of some classes or collections, of memory or speed, with the predictions."""
+    return [item for group in groups for item in _compared(group) if of in ("", item.row.of)]
 
 
 @cache
-def judge_steps() -> tuple[Verdict, ...]:
-    """Return every step with what the planner predicts for it."""
-    return tuple(judge(row) for row in read_steps())
+def _compared(group: str) -> list[Comparison]:
+    return [compare(row) for row in read_runs() if row.group == group]
 
 
-def find_verdict(step_id: str) -> Verdict:
-    """Return the verdict on one step; StopIteration when none has that id."""
-    return next(found for found in judge_steps() if found.row.id == step_id)
+def find_step(step_id: str) -> Comparison:
+    """Return one of the first steps, compared; StopIteration when none has that id."""
+    return next(item for item in compare_runs(*GROUPS) if item.row.id == step_id)
 
 
 def read_other_calculators() -> list[dict[str, Any]]:
     """Return what other calculators answer: entries of `row`, a published step, and `answers`."""
     entries: list[dict[str, Any]] = read_json("others.json")["rows"]
     return entries
-
-
-def read_later_runs() -> list[LaterRun]:
-    """Return every run of the files of `LATER_FILES`."""
-    documented = read_json("documented.json")
-    return [
-        row
-        for name, collection in LATER_FILES.items()
-        for row in read_runs(read_json(name), documented, collection)
-    ]
-
-
-@cache
-def compare_later_runs() -> tuple[Comparison, ...]:
-    """Return each later run with what the planner predicts for it today."""
-    return tuple(compare(row) for row in read_later_runs())
 
 
 @cache

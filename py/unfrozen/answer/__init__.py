@@ -6,8 +6,7 @@ Reading order:
 
 - `shapes` — the shapes of a job and of every answer, as JSON Schemas
 - `text` — a plan as text for a terminal
-- `accuracy` — measured peaks beside the plan
-- `later` — runs that others published after the planner was written
+- `accuracy` — measured peaks and speeds beside the plan
 """
 
 from __future__ import annotations

@@ -1,35 +1,59 @@
-"""The accuracy of the plan: measured peaks of steps beside its predictions.
+"""The accuracy of the plan: steps whose memory or speed is known beside its predictions.
 
-A row is a step with a known peak: measured on a GPU and published, or traced tensor by tensor. No
-constant of the memory model is fitted to a row.
+A row is a step that others measured on GPUs and published, or one traced tensor by tensor. No
+constant of the memory model is fitted to a row. What the job of a row lacked when it was first
+compared stands beside it: `documented`, settings, and `unsupported`, what no setting says.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from statistics import median
+from dataclasses import dataclass, field, fields
+from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from unfrozen.answer.text import recipe_words
 from unfrozen.job import Job
 from unfrozen.memory.explain import format_layout
-from unfrozen.plan import Plan, plan
+from unfrozen.plan import plan_job
+from unfrozen.plan.compute import estimate
+from unfrozen.plan.record import KINDS, Spread, kind_of
 from unfrozen.units import GIB
 
+Json = Mapping[str, Any]
+
+MEMORY: Final = "memory"
+SPEED: Final = "speed"
 GROUPS: Final = {
     "full": "Full fine-tuning on one GPU",
     "sharded": "Sharded, tensor and context parallel",
     "adapters": "LoRA and QLoRA",
-    "later": "Published, looked at afterwards",
+    "exam": "Published, looked at afterwards",
     "reference": "Ten published models, traced",
     "traced": "Steps traced here",
 }
-"""Classes of rows, in the order in which they are shown: four measured, two traced."""
-
-PUBLISHED: Final = ("full", "sharded", "adapters", "later")
+"""Classes of the first peaks, in the order in which they are shown: four measured, two traced."""
+PUBLISHED: Final = ("full", "sharded", "adapters", "exam")
 TRACED: Final = ("reference", "traced")
 
+LATER: Final = "later"
+THIRD: Final = "third"
+FOURTH: Final = "fourth"
+GIVEN: Final = (LATER, THIRD, FOURTH)
+"""Collections of peaks and speeds that were given to us when the planner was done, and each time
+again when it had been changed for those before."""
+FOUND: Final = "found"
+"""Rows of further kinds that we searched for ourselves."""
+COLLECTIONS: Final = (*GIVEN, FOUND)
+
+_MEASURES: Final = (
+    (MEMORY, "measured_peak_gib", GIB),
+    (MEMORY, "peak_bytes", 1),
+    (SPEED, "measured_tokens_per_second_per_gpu", 1),
+)
+"""What a row may state, under which key and in which unit."""
+_TOKENS: Final = 1e9  # of an estimate; its speed is the same for any number
 _CHECKPOINTING = {"selective": "selective recomputation", "full": "full recomputation"}
 _LOSS = {
     "chunked": "loss in chunks",
@@ -44,127 +68,151 @@ _SHARDING = {"zero1": "ZeRO-1", "zero2": "ZeRO-2", "zero3": "ZeRO-3"}
 
 
 @dataclass(frozen=True, slots=True)
-class MeasuredStep:
-    """A step and its peak in bytes, by the `counter` that measured it.
+class MeasuredRun:
+    """A step, and its peak in bytes (`memory`) or its tokens per second and GPU (`speed`).
 
-    `quality` is A (every setting is stated), B (one is inferred), C (a bound or a recalled cell)
-    or "traced". `parameters` is None where they were not counted.
+    `group` is one of `GROUPS` or of the collections; `kind` is the source's name for such runs.
+    `counter` names the counter of a memory. `quality` is A (every setting is stated), B (one is
+    inferred), C (a bound or a recalled cell) or "traced". `documented` is merged into the job.
     """
 
     id: str
-    name: str
+    of: str
     group: str
-    job: Mapping[str, Any]
-    measured_bytes: float
-    counter: str
+    job: Json
+    measured: float
     quality: str
     source: str
-    framework: str
-    parameters: int | None
+    counter: str = ""
+    name: str = ""
+    framework: str = ""
+    kind: str = ""
+    quote: str = ""
+    parameters: int | None = None
+    documented: Json = field(default_factory=dict)
+    unsupported: str = ""
 
     @classmethod
-    def published(cls, given: Mapping[str, Any]) -> MeasuredStep:
-        """Return a row of measured.json or further.json, which state the peak in GiB.
+    def read(cls, given: Json, group: str = "", documented: Sequence[Json] = ()) -> MeasuredRun:
+        """Return a row of a file; its class is that of its job where no group is given.
 
-        One whose `seen` is false was first compared when the model was finished: a separate class.
+        Entries of documented.json name their rows by pattern; a row may carry one of its own.
         """
-        recipe, cluster = given["job"]["recipe"], given["job"]["cluster"]
-        by_gpus = "sharded" if cluster["gpus"] > 1 else "full"
-        group = by_gpus if recipe["method"] == "full" else "adapters"
-        return cls(
-            id=given["id"],
-            name=given["name"],
-            group=group if given.get("seen", True) else "later",
-            job=given["job"],
-            measured_bytes=given["measured_peak_gib"] * GIB,
-            counter=given["counter"],
-            quality=given["quality"],
-            source=given["source"],
-            framework=given["framework"],
-            parameters=None,
-        )
+        of, key, unit = next(measure for measure in _MEASURES if measure[1] in given)
+        about = [given["documented"]] if "documented" in given else []
+        about += [entry for entry in documented if _is_about(entry, of, given["id"])]
+        settings: dict[str, Any] = {}
+        for entry in about:
+            settings = merge_settings(settings, entry.get("job", {}))
+        as_given = {own.name: given[own.name] for own in fields(cls) if own.name in given}
+        found = {
+            "of": of,
+            "group": group or _group(given),
+            "measured": given[key] * unit,
+            "documented": settings,
+            "unsupported": "; ".join(e["unsupported"] for e in about if "unsupported" in e),
+        }
+        return cls(**as_given | found)
 
-    @classmethod
-    def traced(cls, given: Mapping[str, Any], group: str, source: str) -> MeasuredStep:
-        """Return a row of traced.json or steps.json, which count bytes and parameters."""
-        return cls(
-            id=given["id"],
-            name=given["id"],
-            group=group,
-            job=given["job"],
-            measured_bytes=given["peak_bytes"],
-            counter="allocated",
-            quality="traced",
-            source=source,
-            framework="transformers",
-            parameters=given["params"],
-        )
+    @property
+    def project(self) -> str:
+        """Whose run it is: the repository that published it."""
+        return self.source.partition(" ")[0]
+
+    @property
+    def key(self) -> str:
+        """A unique key: one run may have published its peak and its speed."""
+        return f"{self.of} {self.id}"
+
+
+def _is_about(entry: Json, of: str, row_id: str) -> bool:
+    return entry.get("of", of) == of and any(fnmatchcase(row_id, name) for name in entry["rows"])
+
+
+def _group(given: Json) -> str:
+    """Return the class of a published row; one first compared when the model was done is "exam"."""
+    recipe, cluster = given["job"]["recipe"], given["job"]["cluster"]
+    if not given.get("seen", True):
+        return "exam"
+    by_gpus = "sharded" if cluster["gpus"] > 1 else "full"
+    return by_gpus if recipe["method"] == "full" else "adapters"
+
+
+def merge_settings(job: Json, documented: Json) -> dict[str, Any]:
+    """Return a job with further settings, merged into its parts."""
+    new = {
+        key: merge_settings(job[key], value)
+        if isinstance(value, Mapping) and isinstance(job.get(key), Mapping)
+        else value
+        for key, value in documented.items()
+    }
+    return {**job, **new}
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
-    """A step with its plan. `unjudged` says why the step does not count, or is empty."""
+class Comparison:
+    """A row, its job with the documented settings, and what the planner predicts for it."""
 
-    row: MeasuredStep
-    plan: Plan
-    predicted_bytes: int
-    unjudged: str
+    row: MeasuredRun
+    job: Job
+    predicted: float
 
     @property
     def error(self) -> float:
         """The signed error relative to the measurement: +0.02 is two per cent too much."""
-        return self.predicted_bytes / self.row.measured_bytes - 1
+        return self.predicted / self.row.measured - 1
+
+    @property
+    def kind(self) -> str:
+        """The kind of the job, one of `unfrozen.plan.record.KINDS`."""
+        return kind_of(self.job)
+
+    @property
+    def unjudged(self) -> str:
+        """Why the row does not count, or nothing."""
+        recipe = self.job.recipe
+        if self.row.quality == "C":
+            return "a recalled or summed figure, not a measured peak"
+        if self.row.quality == "traced" and recipe.dropout and recipe.attention == "sdpa":
+            return "a CPU runs sdpa with dropout as another kernel than a GPU"
+        return ""
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """One class: the number of its rows, of those that count, and the relative errors of those.
-
-    `median` is of the errors without their sign; `worst` keeps its sign.
-    """
-
-    group: str
-    label: str
-    rows: int
-    judged: int
-    median: float
-    worst: float
+def compare(row: MeasuredRun) -> Comparison:
+    """Plan the job of a row, and predict what was measured of it by the same counter."""
+    job = Job.read(merge_settings(row.job, row.documented))
+    if row.of == SPEED:
+        return Comparison(row, job, estimate(job, _TOKENS).tokens_per_second / job.cluster.gpus)
+    return Comparison(row, job, getattr(plan_job(job), f"{row.counter}_bytes"))
 
 
-def judge(row: MeasuredStep) -> Verdict:
-    """Plan a measured step, and return its verdict by the counter it was measured with."""
-    planned = plan(row.job)
-    predicted: int = getattr(planned, f"{row.counter}_bytes")
-    return Verdict(row, planned, predicted, _unjudged(row, planned.job))
+def spread(found: Iterable[Comparison]) -> Spread:
+    """Return the spread of the errors of the rows that count, at least one."""
+    return Spread.of([item.error for item in found if not item.unjudged])
 
 
-def _unjudged(row: MeasuredStep, job: Job) -> str:
-    if row.quality == "C":
-        return "a recalled or summed figure, not a measured peak"
-    if row.quality == "traced" and job.recipe.dropout and job.recipe.attention == "sdpa":
-        return "a CPU runs sdpa with dropout as another kernel than a GPU"
-    return ""
+def worst_error(found: Iterable[Comparison]) -> float:
+    """Return the largest error of the rows that count, with its sign."""
+    return max((item.error for item in found if not item.unjudged), key=abs)
 
 
-def summarize(verdicts: Iterable[Verdict]) -> list[Summary]:
-    """Return a summary of each class that has a row that counts, in the order of `GROUPS`."""
-    found = list(verdicts)
-    summaries = []
-    for group, label in GROUPS.items():
-        rows = [verdict for verdict in found if verdict.row.group == group]
-        errors = [verdict.error for verdict in rows if not verdict.unjudged]
-        if errors:
-            middle = median(map(abs, errors))
-            summaries.append(
-                Summary(group, label, len(rows), len(errors), middle, max(errors, key=abs))
-            )
-    return summaries
+def by_kind(found: Iterable[Comparison]) -> dict[str, list[Comparison]]:
+    """Return the rows by the kind that their sources name, the largest kind first."""
+    kinds: dict[str, list[Comparison]] = defaultdict(list)
+    for item in found:
+        kinds[item.row.kind].append(item)
+    return dict(sorted(kinds.items(), key=lambda kind: -len(kind[1])))
 
 
-def median_error(verdicts: Sequence[Verdict], groups: Sequence[str]) -> float:
-    """Return the median absolute error, as a ratio, over the rows of some classes that count."""
-    chosen = [v for v in verdicts if v.row.group in groups and not v.unjudged]
-    return median(abs(verdict.error) for verdict in chosen)
+def errors_by_project(
+    found: Iterable[Comparison], of: str = SPEED
+) -> dict[str, dict[str, list[float]]]:
+    """Return the errors of speeds or peaks by kind of job and project, with every kind."""
+    errors: dict[str, dict[str, list[float]]] = {kind: defaultdict(list) for kind in KINDS}
+    for item in found:
+        if item.row.of == of:
+            errors[item.kind][item.row.project].append(item.error)
+    return errors
 
 
 def setting(job: Job) -> str:

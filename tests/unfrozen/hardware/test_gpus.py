@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import unfrozen
-from site_builder.measurements import read_later_runs
-from unfrozen.answer.later import MEMORY
+from site_builder.measurements import read_runs
+from unfrozen.answer.accuracy import MEMORY
 from unfrozen.answer.text import report
 from unfrozen.data_files import read_json
 from unfrozen.errors import PlanError
@@ -435,7 +435,7 @@ def test_a_card_is_found_however_its_name_and_its_memory_are_written(gpu: Gpu) -
 
 def test_the_t4s_of_the_fourth_collection_show_its_context() -> None:
     """Their quotes print what the allocator reserved and what the process had."""
-    rows = [row for row in read_later_runs() if row.of == MEMORY]
+    rows = [row for row in read_runs() if row.of == MEMORY]
     quotes = [row.quote for row in rows if "process_mib" in row.quote]
     found = [
         re.search(r"peak_reserved_mib ([\d.]+), process_mib ([\d.]+)", text) for text in quotes

@@ -4,16 +4,20 @@ Each kind of job has a bar for half of its rows and one for nine in ten, never m
 what is reached: a change that makes a kind worse fails, and one that makes it better says so.
 """
 
+from dataclasses import replace
+
 import pytest
 
-from site_builder.measurements import compare_later_runs, read_first_errors
-from unfrozen.answer.later import (
-    FOUND,
+from site_builder.measurements import compare_runs
+from unfrozen.answer.accuracy import (
+    COLLECTIONS,
+    GIVEN,
     LATER,
     MEMORY,
     Comparison,
     compare,
     errors_by_project,
+    spread,
 )
 from unfrozen.plan.record import KINDS, MEMORIES, SPEEDS, Band, Peaks, Spread, held_apart
 
@@ -62,16 +66,12 @@ COVERED = 0.88  # of the runs of a project, by the band of the others
 
 def looked_at(collection: str, of: str, kind: str = "all") -> list[Comparison]:
     """The rows of a collection that were looked at since, of a kind of job."""
-    return [
-        item
-        for item in compare_later_runs()
-        if (item.row.collection, item.row.of) == (collection, of) and kind in (item.kind, "all")
-    ]
+    return [item for item in compare_runs(collection, of=of) if kind in (item.kind, "all")]
 
 
 def reached(*row: str) -> Spread:
     """How far they are off."""
-    return Spread.of([item.error for item in looked_at(*row) if item.error is not None])
+    return spread(looked_at(*row))
 
 
 @pytest.mark.parametrize("row", BARS, ids=" ".join)
@@ -91,35 +91,21 @@ def test_no_bar_is_looser_than_what_is_reached(row: tuple[str, str, str]) -> Non
 
 
 def test_every_kind_that_has_rows_has_bars() -> None:
-    rows = [item for item in compare_later_runs() if item.row.collection != FOUND and item.kind]
-    sets = {(item.row.collection, item.row.of) for item in rows}
-    kinds = {(item.row.collection, item.row.of, item.kind) for item in rows}
+    rows = compare_runs(*GIVEN)
+    sets = {(item.row.group, item.row.of) for item in rows}
+    kinds = {(item.row.group, item.row.of, item.kind) for item in rows}
     assert kinds | {(*row, "all") for row in sets} == set(BARS)
-
-
-def test_no_row_that_was_given_to_us_is_refused() -> None:
-    given = [item for item in compare_later_runs() if item.row.collection != FOUND]
-    assert not [item.row.key for item in given if item.refused]
-
-
-def test_no_row_that_could_be_planned_once_is_refused_now() -> None:
-    known = read_first_errors()
-    assert not [
-        item.row.key for item in compare_later_runs() if item.refused and item.row.key in known
-    ]
 
 
 def test_what_is_reported_of_rows_makes_memory_no_worse() -> None:
     rows = [item for item in looked_at(LATER, MEMORY) if item.row.documented]
-    without = [compare(item.row, overlay=False).error for item in rows]
-    plain = Spread.of([error for error in without if error is not None])
-    told = Spread.of([item.error for item in rows if item.error is not None])
-    assert told.half <= plain.half + WIDEST
+    plain = spread(compare(replace(item.row, documented={})) for item in rows)
+    assert spread(rows).half <= plain.half + WIDEST
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_band_that_is_reported_is_the_record(kind: str) -> None:
-    found, told = Band.of(errors_by_project(compare_later_runs())[kind]), SPEEDS[kind]
+    found, told = Band.of(errors_by_project(compare_runs(*COLLECTIONS))[kind]), SPEEDS[kind]
     again = "the record changed: run docs/first_look.py"
     assert (told.runs, told.projects) == (found.runs, found.projects), again
     assert (told.half, told.most) == pytest.approx((found.half, found.most), abs=0.0011), again
@@ -127,7 +113,7 @@ def test_the_band_that_is_reported_is_the_record(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_peaks_that_are_reported_are_the_record(kind: str) -> None:
-    projects = errors_by_project(compare_later_runs(), MEMORY)[kind].values()
+    projects = errors_by_project(compare_runs(*COLLECTIONS), MEMORY)[kind].values()
     errors, told = [error for each in projects for error in each], MEMORIES.get(kind)
     found = Peaks.of(errors) if errors else None
     again = "the record changed: run docs/first_look.py"
@@ -140,6 +126,6 @@ def test_the_peaks_that_are_reported_are_the_record(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_band_of_the_other_projects_holds_the_runs_of_a_project(kind: str) -> None:
-    held, asked = held_apart(errors_by_project(compare_later_runs())[kind])
+    held, asked = held_apart(errors_by_project(compare_runs(*COLLECTIONS))[kind])
     assert held >= COVERED * asked
     assert (asked > 0) == SPEEDS[kind].known
