@@ -52,7 +52,7 @@ _MEASURES: Final = (
     (MEMORY, "peak_bytes", 1),
     (SPEED, "measured_tokens_per_second_per_gpu", 1),
 )
-"""What a row may state, under which key and in which unit."""
+"""Quantities that a row may state: each with its key and its unit."""
 _TOKENS: Final = 1e9  # of an estimate; its speed is the same for any number
 _CHECKPOINTING = {"selective": "selective recomputation", "full": "full recomputation"}
 _LOSS = {
