@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from unfrozen.model.blueprint import Tensor
 
-GATED = ("gate_proj", "up_proj", "down_proj")
-
 
 def linear(
     name: str, out: int, into: int, bias: bool = False, cut: int | None = None, least: int = 1
@@ -31,34 +29,26 @@ def embedding(name: str, vocab: int, width: int) -> list[Tensor]:
     return [Tensor(f"{name}.weight", (vocab, width), 0, vocabulary=True)]
 
 
-def head(tied: bool, vocab: int, width: int, bias: bool = False) -> list[Tensor]:
+def head(tied: bool, vocab: int, width: int) -> list[Tensor]:
     """Return the language-model head; a tied one is the embedding and is not listed again."""
-    found = [] if tied else embedding("lm_head", vocab, width)
-    return found + ([Tensor("lm_head.bias", (vocab,), 0, vocabulary=True)] if bias else [])
+    return [] if tied else embedding("lm_head", vocab, width)
 
 
-def attention(
-    at: str,
-    width: int,
-    heads: tuple[int, int, int],
-    bias: bool = False,
-    out_bias: bool = False,
-    names: tuple[str, str, str, str] = ("q_proj", "k_proj", "v_proj", "o_proj"),
-) -> list[Tensor]:
+def attention(at: str, width: int, heads: tuple[int, int, int], bias: bool = False) -> list[Tensor]:
     """Return the matrices of queries, keys, values and output for (H, K, d) `heads`."""
     q, kv, d = heads[0] * heads[2], heads[1] * heads[2], heads[2]
-    found = linear(f"{at}.{names[0]}", q, width, bias, 0)
-    for name in names[1:3]:
+    found = linear(f"{at}.q_proj", q, width, bias, 0)
+    for name in ("k_proj", "v_proj"):
         found += linear(f"{at}.{name}", kv, width, bias, 0, d)
-    return found + linear(f"{at}.{names[3]}", width, q, out_bias, 1)
+    return found + linear(f"{at}.o_proj", width, q, bias, 1)
 
 
-def gated(
-    at: str, width: int, ffn: int, bias: bool = False, names: tuple[str, ...] = GATED
-) -> list[Tensor]:
+def gated(at: str, width: int, ffn: int) -> list[Tensor]:
     """Return the three matrices of a gated MLP."""
-    found = [t for name in names[:2] for t in linear(f"{at}.{name}", ffn, width, bias, 0)]
-    return found + linear(f"{at}.{names[2]}", width, ffn, bias, 1)
+    found = [
+        t for name in ("gate_proj", "up_proj") for t in linear(f"{at}.{name}", ffn, width, False, 0)
+    ]
+    return found + linear(f"{at}.down_proj", width, ffn, False, 1)
 
 
 def plain(

@@ -71,7 +71,7 @@ _LAST: Final = re.compile(
 )
 _QUERY_NORM: Final = re.compile(r"(q|query)_?(layer)?_?norm")
 _NUMBER: Final = re.compile(r"\.(\d+)\.")
-_KEYS: Final = re.compile(r"(^|\.)[kv]_(proj|lin)\.|^k$|^v$")
+_KEYS: Final = re.compile(r"(^|\.)[kv](_(proj|lin))?\.|^k$|^v$")
 
 
 def read(model_type: str, config: Config, tensors: list[Tensor]) -> Architecture:
@@ -217,13 +217,13 @@ def blueprint_of(
     Encoder and decoder of the same model are one stack, the encoder first.
     """
     stacks = _stacks(tensors)
-    inside = [s for s in stacks.values() if not _TOWER.search(s.at)] or [*stacks.values()]
-    inside = [s for s in inside if len(s.layers) > 1 or s.size * 3 > sum(o.size for o in inside)]
+    whole = [s for s in stacks.values() if not _TOWER.search(s.at)] or [*stacks.values()]
+    inside = [s for s in whole if len(s.layers) > 1 or s.size * 3 > sum(o.size for o in whole)]
     if not inside:
         bound = "none of its tensors is a layer among others"
         raise ModelError("model_type", model_type, bound, "give it at least one layer")
     largest = max(inside, key=lambda stack: stack.size)
-    main = [s for s in inside if s is largest or _are_halves(s, largest)]
+    main = [s for s in whole if s is largest or _are_halves(s, largest)]
     kinds: dict[tuple[Tensor, ...], int] = {}
     order, at = list[int](), list[tuple[str, int]]()
     for stack in main:

@@ -2,7 +2,7 @@
 
 RoBERTa, XLM-R, DistilBERT, ELECTRA's generator, DeBERTa-v2 and ModernBERT: names and defaults are
 those of the `…ForMaskedLM` classes of transformers 5.24. Their head is tied to the embedding. T5,
-mT5 and umT5: those of T5ForConditionalGeneration; `layers` counts both halves, encoder first.
+mT5 and umT5 have a stack of layers in each half; `layers` counts both.
 """
 
 from __future__ import annotations
@@ -199,9 +199,6 @@ def read_t5(model_type: str, fields: Fields) -> Architecture:
     vocab, tied = fields.integer("vocab_size"), True  # whatever the file says
     how = fields.word("feed_forward_proj", default="relu")
     gated = how.startswith("gated")
-    blocks = _t5_blocks(
-        hidden, inner, heads, gated, (encoder, decoder), _t5_buckets(model_type, fields)
-    )
     return Architecture(
         model_type=model_type,
         hidden=hidden,
@@ -215,63 +212,5 @@ def read_t5(model_type: str, fields: Fields) -> Architecture:
         activation="gelu_new" if how == "gated-gelu" else how.removeprefix("gated-"),
         gated=gated,
         dropout=fields.share("dropout_rate", 0.1),
-        blueprint=Blueprint(
-            [
-                *modules.embedding("shared", vocab, hidden),
-                *modules.norm("encoder.final_layer_norm", hidden),
-                *modules.norm("decoder.final_layer_norm", hidden),
-            ],
-            *blocks,
-            modules.head(tied, vocab, hidden),
-            (("encoder.block.{}", 0), ("decoder.block.{}", encoder)),
-        ),
         estimated="cross-attention, and an input and an output that are each as long as a sequence",
     )
-
-
-def _t5_buckets(model_type: str, fields: Fields) -> tuple[int, int]:
-    """Return relative-position buckets of a half's first block, and of the others (umT5)."""
-    buckets = fields.integer("relative_attention_num_buckets")
-    return buckets, buckets if model_type == "umt5" else 0
-
-
-def _t5_blocks(
-    hidden: int,
-    inner: int,
-    heads: tuple[int, int],
-    gated: bool,
-    counts: tuple[int, int],
-    buckets: tuple[int, int],
-) -> tuple[list[list[Tensor]], list[int]]:
-    """Return the kinds of blocks of both halves, and which of them each block is."""
-    kinds: list[list[Tensor]] = []
-    order: list[int] = []
-    for decodes, count in enumerate(counts):
-        for later, repeats in enumerate((1, count - 1)):
-            order += [len(kinds)] * repeats
-            kinds.append(_t5_block(hidden, inner, heads, gated, bool(decodes), buckets[later]))
-    return kinds, order
-
-
-def _t5_block(
-    hidden: int, inner: int, heads: tuple[int, int], gated: bool, decodes: bool, buckets: int
-) -> list[Tensor]:
-    found = _t5_attention("layer.0.SelfAttention", hidden, heads)
-    if buckets:
-        at = "layer.0.SelfAttention.relative_attention_bias.weight"
-        found.append(Tensor(at, (buckets, heads[0]), 1))
-    found += modules.norm("layer.0.layer_norm", hidden)
-    if decodes:
-        found += _t5_attention("layer.1.EncDecAttention", hidden, heads)
-        found += modules.norm("layer.1.layer_norm", hidden)
-    last = f"layer.{2 if decodes else 1}"
-    names = ("wi_0", "wi_1", "wo")
-    if gated:
-        found += modules.gated(f"{last}.DenseReluDense", hidden, inner, names=names)
-    else:
-        found += modules.plain(f"{last}.DenseReluDense", hidden, inner, False, ("wi", "wo"))
-    return found + modules.norm(f"{last}.layer_norm", hidden)
-
-
-def _t5_attention(at: str, hidden: int, heads: tuple[int, int]) -> list[Tensor]:
-    return modules.attention(at, hidden, (heads[0], heads[0], heads[1]), names=("q", "k", "v", "o"))

@@ -125,7 +125,7 @@ def in_turn(
 
 def _attention(a: Architecture, bias: bool = False, at: str = "self_attn") -> list[Tensor]:
     heads = a.heads, a.kv_heads, a.head_dim
-    return modules.attention(at, a.hidden, heads, bias, bias)
+    return modules.attention(at, a.hidden, heads, bias)
 
 
 def _jamba(fields: Fields) -> Architecture:
