@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 import transformers
+from accelerate.state import AcceleratorState, GradientState
 from torch import nn
 
 import unfrozen
@@ -62,6 +63,14 @@ def model_of(family: str = "llama", seed: int = 0, **more: Any) -> Any:
         }
     config: Any = transformers.AutoConfig.for_model(family, **sizes)
     return transformers.AutoModelForCausalLM.from_config(config).train()
+
+
+def forget_accelerator() -> None:
+    """Let the next `Accelerator` of this process begin anew: a loop that was cut short leaves it
+    a data loader at its end, and so an update after the first micro-batch.
+    """
+    AcceleratorState._reset_state(reset_partial_state=True)
+    GradientState._reset_state()
 
 
 def batches(count: int, rows: int = 4, length: int = 32, seed: int = 1) -> Iterator[dict[str, Any]]:

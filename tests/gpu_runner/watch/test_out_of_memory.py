@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState, PartialState
 from transformers import Trainer, TrainingArguments
 
 import unfrozen
 from starved import MIB, at_most_more
 from unfrozen.schema import read_event
-from watched_loops import alerts, batches, events, model_of, series, train
+from watched_loops import alerts, batches, events, forget_accelerator, model_of, series, train
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("cached", "patience")]
 
@@ -136,8 +135,7 @@ def test_a_loop_that_catches_the_error_goes_on_and_it_was_reported(tmp_path: Pat
 
 
 def test_a_tracker_that_is_finished_after_the_error_reports_it(tmp_path: Path) -> None:
-    AcceleratorState._reset_state(True)
-    PartialState._reset_state()
+    forget_accelerator()
     model, optimizer = model_and_optimizer()
     tracker = unfrozen.Tracker(model, optimizer, runs=tmp_path)
     accelerator = Accelerator(log_with=tracker, cpu=True)

@@ -7,18 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState, PartialState
 
 import unfrozen
 from conftest import matrix
-from watched_loops import SIX, batches, events, model_of, series
+from watched_loops import SIX, batches, events, forget_accelerator, model_of, series
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", matrix(SIX, "gpt2"))
 def test_a_loop_with_accelerate_is_watched(tmp_path: Path, family: str) -> None:
-    AcceleratorState._reset_state(True)
-    PartialState._reset_state()
+    forget_accelerator()
     precision = "bf16" if SIX.index(family) % 2 else "no"
     model = model_of(family)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
