@@ -84,6 +84,8 @@ NEEDED: dict[str, Raw] = {
     "lfm2_moe": {"layer_types": ["conv"] * 32},
     "ministral": {"head_dim": 128},
     "nemotron": {"head_dim": 128, "num_key_value_heads": 8},
+    "nemotron_h": {"layers_block_type": ["linear_attention", "moe", "full_attention", "mlp"]},
+    "nemotron_h_omni": {"text_config": {"layers_block_type": ["linear_attention", "moe", "mlp"]}},
     "qwen4_exp": {"text_config": _INDEXER},
     "qwen4_exp_text": _INDEXER,
     "reformer": {"is_decoder": True},

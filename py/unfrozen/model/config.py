@@ -13,6 +13,7 @@ from unfrozen.model import derived, structure, tasks, traced
 from unfrozen.model.architecture import Architecture, Counted, Experts, Tensor
 from unfrozen.model.attention_windows import windows
 from unfrozen.model.families import READERS
+from unfrozen.model.families.state_space import nemotron_words
 from unfrozen.model.fields import Fields
 from unfrozen.model.unknown_keys import unknown_keys
 from unfrozen.model.vision_language import WRAPPERS
@@ -160,6 +161,8 @@ def _read(model_type: str, config: Mapping[str, object], nested: bool = False) -
         known = {key: value for key, value in known.items() if key not in _SIZES}
     fields = Fields(config, known)
     found = READERS[model_type](model_type, fields)
+    if model_type == "nemotron_h":
+        config = {**config, "layers_block_type": nemotron_words(fields)}
     if not found.blueprint.order:
         found = structure.with_tensors(found, {**known, **config})
     if model_type != "gemma4_text":  # whose reader takes what differs by layer

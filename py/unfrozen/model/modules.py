@@ -51,18 +51,9 @@ def gated(at: str, width: int, ffn: int) -> list[Tensor]:
     return found + linear(f"{at}.down_proj", width, ffn, False, 1)
 
 
-def plain(
-    at: str, width: int, ffn: int, bias: bool, names: tuple[str, str] = ("up_proj", "down_proj")
-) -> list[Tensor]:
-    """Return the two matrices of an MLP."""
-    found = linear(f"{at}.{names[0]}", ffn, width, bias, 0)
-    return found + linear(f"{at}.{names[1]}", width, ffn, bias, 1)
-
-
-def stacked(at: str, experts: int, width: int, ffn: int, gate: bool = True) -> list[Tensor]:
-    """Return experts in two tensors: (E, 2F, D), or (E, F, D) ungated, and (E, D, F)."""
-    first, inner = ("gate_up_proj", 2 * ffn) if gate else ("up_proj", ffn)
+def stacked(at: str, experts: int, width: int, ffn: int) -> list[Tensor]:
+    """Return gated experts in two tensors: (E, 2F, D) and (E, D, F)."""
     return [
-        Tensor(f"{at}.{first}", (experts, inner, width), 1),
+        Tensor(f"{at}.gate_up_proj", (experts, 2 * ffn, width), 1),
         Tensor(f"{at}.down_proj", (experts, width, ffn), 2),
     ]

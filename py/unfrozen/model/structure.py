@@ -70,6 +70,7 @@ _LAST: Final = re.compile(
     r"|relative_attention_bias)\.weight$"
 )
 _QUERY_NORM: Final = re.compile(r"(q|query)_?(layer)?_?norm")
+_SHARED_NORM: Final = re.compile(r"^(mamba|mixer)\.norm\.weight$")
 _NUMBER: Final = re.compile(r"\.(\d+)\.")
 _KEYS: Final = re.compile(r"(^|\.)[kv](_(proj|lin))?\.|^k$|^v$")
 
@@ -325,7 +326,7 @@ def _with_cut(tensor: Tensor, head_dim: int, turned: tuple[bool, bool]) -> Tenso
         return replace(tensor, cut=int(turned[0] and len(shape) == 2), least=min(least, shape[0]))
     if len(shape) == 2 and _LAST.search(name):
         return replace(tensor, cut=int(not turned[0]))
-    if name == "mamba.norm.weight" or (len(shape) == 2 and re.search(r"[qk]_norm\.weight$", name)):
+    if _SHARED_NORM.search(name) or (len(shape) == 2 and re.search(r"[qk]_norm\.weight$", name)):
         return replace(tensor, cut=0)
     return tensor
 

@@ -77,7 +77,8 @@ def _falcon(fields: Fields) -> Architecture:
             "self_attention.query_key_value", a.q_width + 2 * a.kv_width, a.hidden, bias, 0
         ),
         *modules.linear("self_attention.dense", a.hidden, a.q_width, bias, 1),
-        *modules.plain("mlp", a.hidden, a.ffn, bias, ("dense_h_to_4h", "dense_4h_to_h")),
+        *modules.linear("mlp.dense_h_to_4h", a.ffn, a.hidden, bias, 0),
+        *modules.linear("mlp.dense_4h_to_h", a.hidden, a.ffn, bias, 1),
         *(t for name in norms for t in modules.norm(name, a.hidden, True)),
     ]
     before = modules.embedding("transformer.word_embeddings", a.vocab, a.hidden)

@@ -34,7 +34,13 @@ MAMBA_TYPES: Final = ("mamba", "falcon_mamba", "mamba2")
 def read_mamba(model_type: str, fields: Fields) -> Architecture:
     """Return the architecture named by a config.json of one of `MAMBA_TYPES`; raises ModelError."""
     hidden = fields.integer("hidden_size")
-    mixer = _read_mamba2(fields) if model_type == "mamba2" else _read_selective(fields, hidden)
+    mixer: Dual | Selective
+    if model_type == "mamba2":
+        mixer = _dual(fields, _MAMBA2, head_dim="head_dim")
+    else:
+        mixer = _selective(
+            fields, fields.number("expand", 2), ("time_step_rank", "state_size", "conv_kernel")
+        )
     return Architecture(
         model_type=model_type,
         hidden=hidden,
@@ -51,55 +57,40 @@ def read_mamba(model_type: str, fields: Fields) -> Architecture:
     )
 
 
-def _read_selective(fields: Fields, hidden: int) -> Selective:
+def _selective(
+    fields: Fields, expand: float, names: tuple[str, str, str], normed: bool = False
+) -> Selective:
+    """Return Mamba's sizes; the rank of the time steps is a sixteenth of the width for "auto"."""
+    hidden, (rank, state, conv) = fields.integer("hidden_size"), names
+    steps = fields.integer(rank) if fields.is_number(rank) else -(-hidden // 16)
     return Selective(
-        inner=int(fields.number("expand", 2) * hidden),
-        state=fields.integer("state_size"),
-        rank=step_rank(fields, "time_step_rank", hidden),
-        conv=fields.integer("conv_kernel"),
+        int(expand * hidden), fields.integer(state), steps, fields.integer(conv), normed
     )
 
 
-def step_rank(fields: Fields, key: str, hidden: int) -> int:
-    """Return the rank of the time steps (`dt_rank`); "auto" is a sixteenth of the width."""
-    if not fields.is_number(key):
-        return -(-hidden // 16)
-    return fields.integer(key)
+_MAMBA2: Final = ("num_heads", "state_size", "n_groups", "conv_kernel", "chunk_size")
+"""Heads, state, groups, convolution and chunk, as each family calls them."""
+_HYBRID: Final = (
+    *("mamba_n_heads", "mamba_d_state", "mamba_n_groups", "mamba_d_conv", "mamba_chunk_size"),
+)
+_NEMOTRON: Final = ("mamba_num_heads", "ssm_state_size", *_MAMBA2[2:])
+_ZAMBA2: Final = ("n_mamba_heads", "mamba_d_state", "mamba_ngroups", "mamba_d_conv", "chunk_size")
 
 
-def _read_mamba2(fields: Fields) -> Dual:
-    return Dual(
-        heads=fields.integer("num_heads"),
-        head_dim=fields.integer("head_dim"),
-        state=fields.integer("state_size"),
-        groups=fields.integer("n_groups"),
-        conv=fields.integer("conv_kernel"),
-        chunk=fields.integer("chunk_size"),
-    )
-
-
-def dual(at: str, hidden: int, m: Dual, bias: bool, conv_bias: bool) -> list[Tensor]:
-    """Return Mamba-2's mixer (arXiv 2405.21060, section 7)."""
-    found = [Tensor(f"{at}.{name}", (m.heads,), 0) for name in ("dt_bias", "A_log", "D")]
-    found += convolution(f"{at}.conv1d", m.convolved, m.conv, conv_bias)
-    width = m.inner + m.convolved + m.heads
-    found += modules.linear(f"{at}.in_proj", width, hidden, bias, 0)
-    if m.normed:
-        found.append(Tensor(f"{at}.norm.weight", (m.inner,), 0))
-    return found + modules.linear(f"{at}.out_proj", hidden, m.inner, bias, 1)
-
-
-def convolution(name: str, channels: int, length: int, bias: bool) -> list[Tensor]:
-    """Return a depthwise convolution."""
-    found = [Tensor(f"{name}.weight", (channels, 1, length), 0)]
-    return found + ([Tensor(f"{name}.bias", (channels,), 0)] if bias else [])
+def _dual(
+    fields: Fields, names: Sequence[str], *, inner: int = 0, head_dim: str = "", normed: bool = True
+) -> Dual:
+    """Return Mamba-2's sizes; a head is a share of `inner` channels where no key says how wide."""
+    heads, state, groups, conv, chunk = (fields.integer(name) for name in names)
+    width = fields.integer(head_dim) if head_dim else inner // heads
+    return Dual(heads, width, state, groups, conv, chunk, normed)
 
 
 HYBRID_TYPES: Final = ("jamba", "bamba", "granitemoehybrid", "falcon_h1", "nemotron_h")
 
 _ATTENTION: Final = ("attention", "full_attention")
 _STATE: Final = ("mamba", "linear_attention")
-_LETTERS: Final = {"M": "mamba", "*": "attention", "E": "moe", "-": "mlp"}
+_LETTERS: Final = {"M": "linear_attention", "*": "full_attention", "E": "moe", "-": "mlp"}
 
 
 def read_hybrid(model_type: str, fields: Fields) -> Architecture:
@@ -123,11 +114,6 @@ def in_turn(
     return replace(a, variants=tuple(kinds[word] for word in used), order=order)
 
 
-def _attention(a: Architecture, bias: bool = False, at: str = "self_attn") -> list[Tensor]:
-    heads = a.heads, a.kv_heads, a.head_dim
-    return modules.attention(at, a.hidden, heads, bias)
-
-
 def _jamba(fields: Fields) -> Architecture:
     a = dense.sizes("jamba", fields, {})
     layers, count = a.layers, fields.integer("num_experts")
@@ -136,13 +122,8 @@ def _jamba(fields: Fields) -> Architecture:
     per_token = min(count, fields.integer("num_experts_per_tok"))
     rest = frozenset(range(layers)) - sparse_layers
     a = replace(a, experts=Experts(count, per_token, a.ffn, dense_layers=rest, shared_gate=False))
-    mixer = Selective(
-        inner=fields.integer("mamba_expand") * a.hidden,
-        state=fields.integer("mamba_d_state"),
-        rank=step_rank(fields, "mamba_dt_rank", a.hidden),
-        conv=fields.integer("mamba_d_conv"),
-        normed=True,
-    )
+    names = ("mamba_dt_rank", "mamba_d_state", "mamba_d_conv")
+    mixer = _selective(fields, fields.integer("mamba_expand"), names, normed=True)
     kinds = {"state": replace(a, mixer=mixer), "full": a}
     each, at = fields.integer("attn_layer_period"), fields.count("attn_layer_offset")
     layer_types = ["full" if i % each == at else "state" for i in range(layers)]
@@ -151,17 +132,8 @@ def _jamba(fields: Fields) -> Architecture:
 
 def _hybrid_mamba2(fields: Fields, hidden: int, normed: bool = True) -> Dual:
     inner = fields.integer("mamba_expand", default=2) * hidden
-    heads = fields.integer("mamba_n_heads")
-    dim = fields.integer("mamba_d_head") if fields.is_number("mamba_d_head") else inner // heads
-    return Dual(
-        heads=heads,
-        head_dim=dim,
-        state=fields.integer("mamba_d_state"),
-        groups=fields.integer("mamba_n_groups"),
-        conv=fields.integer("mamba_d_conv"),
-        chunk=fields.integer("mamba_chunk_size"),
-        normed=normed,
-    )
+    head_dim = "mamba_d_head" if fields.is_number("mamba_d_head") else ""
+    return _dual(fields, _HYBRID, inner=inner, head_dim=head_dim, normed=normed)
 
 
 def _bamba(fields: Fields) -> Architecture:
@@ -187,11 +159,7 @@ def _granite(fields: Fields) -> Architecture:
     given = fields.kinds("layer_types", a.layers, known)
     given = given or fields.kinds("layers_block_type", a.layers, known)
     layer_types = given or ["mamba"] * a.layers
-    return in_turn(a, kinds, _plain(layer_types))
-
-
-def _plain(layer_types: Sequence[str]) -> list[str]:
-    return ["full" if word in _ATTENTION else "state" for word in layer_types]
+    return in_turn(a, kinds, ["full" if word in _ATTENTION else "state" for word in layer_types])
 
 
 def _falcon(fields: Fields) -> Architecture:
@@ -204,18 +172,11 @@ def _falcon(fields: Fields) -> Architecture:
 
 
 def _nemotron(fields: Fields) -> Architecture:
-    layer_types = _nemotron_words(fields)
+    layer_types = nemotron_words(fields)
     a = dense.sizes("nemotron_h", fields, {"plain": True}, layers=len(layer_types))
     activation = fields.word("mlp_hidden_act", default="relu2")
     a = replace(a, activation=activation, feeds=False)
-    mixer = Dual(
-        heads=fields.integer("mamba_num_heads"),
-        head_dim=fields.integer("mamba_head_dim"),
-        state=fields.integer("ssm_state_size"),
-        groups=fields.integer("n_groups"),
-        conv=fields.integer("conv_kernel"),
-        chunk=fields.integer("chunk_size"),
-    )
+    mixer = _dual(fields, _NEMOTRON, head_dim="mamba_head_dim")
     experts = replace(
         sparse.grouped(fields),
         shared_ffn=fields.integer("moe_shared_expert_intermediate_size"),
@@ -223,64 +184,34 @@ def _nemotron(fields: Fields) -> Architecture:
         gated=False,
     )
     a = replace(a, experts=experts if "moe" in layer_types else None)
-    biases = fields.flag("use_bias", False), fields.flag("use_conv_bias", True)
-    norm, bias = modules.norm("norm", a.hidden), fields.flag("mlp_bias", False)
-    alone, latent = replace(a, mixer=Absent(), feeds=True), fields.count("moe_latent_size")
-    kinds = {
-        "mamba": (
-            replace(a, mixer=mixer),
-            [*norm, *dual("mixer", a.hidden, mixer, *biases)],
-        ),
-        "moe": (alone, [*norm, *_nemotron_experts(a, experts, latent, bias)]),
-        "attention": (a, [*norm, *_attention(a, fields.flag("attention_bias", False), "mixer")]),
-        "mlp": (alone, [*norm, *modules.plain("mixer", a.hidden, a.ffn, bias)]),
-    }
-    used = [word for word in kinds if word in layer_types]
-    found = in_turn(a, {word: kinds[word][0] for word in used}, layer_types)
-    before = modules.embedding("model.embeddings", a.vocab, a.hidden)
-    after = [*modules.norm("model.norm_f", a.hidden), *modules.head(a.tied, a.vocab, a.hidden)]
-    written = Blueprint(before, [kinds[word][1] for word in used], found.order, after)
-    return replace(found, blueprint=written)
+    alone = replace(a, mixer=Absent(), feeds=True)
+    state = replace(a, mixer=mixer)
+    kinds = {"linear_attention": state, "moe": alone, "full_attention": a, "mlp": alone}
+    return in_turn(a, kinds, layer_types)
 
 
-def _nemotron_words(fields: Fields) -> list[str]:
+def nemotron_words(fields: Fields) -> list[str]:
+    """Return `layers_block_type` as transformers reads it from the letters of a pattern, or from
+    its earlier words; raises ModelError.
+    """
     pattern = fields.word("hybrid_override_pattern", default="")
     if pattern:
         if set(pattern) - set(_LETTERS):
             bound = f"its letters are {', '.join(_LETTERS)}"
             raise ModelError("hybrid_override_pattern", pattern, bound, "copy it from config.json")
         return [_LETTERS[letter] for letter in pattern]
-    same = {"linear_attention": "mamba", "full_attention": "attention"}
+    same = {"mamba": "linear_attention", "attention": "full_attention"}
     known = (*_LETTERS.values(), *same)
-    given = fields.known_names("layers_block_type", known) or fields.known_names(
-        "layer_types", known
-    )
-    return [same.get(word, word) for word in given or ["mamba", "moe", "attention", "mlp"]]
-
-
-def _nemotron_experts(a: Architecture, e: Experts, latent: int, bias: bool) -> list[Tensor]:
-    width, at = latent or a.hidden, "mixer"
-    found = modules.stacked(f"{at}.experts", e.count, width, e.ffn, gate=False)
-    found += modules.linear(f"{at}.gate", e.count, a.hidden)
-    found += modules.plain(f"{at}.shared_experts", a.hidden, e.shared_ffn, bias)
-    if latent:
-        found += modules.linear(f"{at}.fc1_latent_proj", latent, a.hidden, bias)
-        found += modules.linear(f"{at}.fc2_latent_proj", a.hidden, latent, bias)
-    return found
+    given = fields.known_names("layers_block_type", known)
+    given = given or fields.known_names("layer_types", known)
+    return [same.get(word, word) for word in given or [_LETTERS[letter] for letter in "ME*-"]]
 
 
 ZAMBA_TYPES: Final = ("zamba2",)
 
 _ZAMBA_KINDS: Final = ("mamba", "linear_attention", "hybrid")
-_ZAMBA: Final = (
-    "mamba",
-    *(["mamba"] * 5 + ["hybrid"]) * 7,
-    *["mamba"] * 4,
-    "hybrid",
-    *["mamba"] * 3,
-    "hybrid",
-    *["mamba"] * 2,
-)
+_ZAMBA: Final = (*range(6, 43, 6), 47, 51)
+"""Layers with a shared block where no key names them (`Zamba2Config.layers_block_type`)."""
 
 
 def read_zamba(model_type: str, fields: Fields) -> Architecture:
@@ -288,8 +219,9 @@ def read_zamba(model_type: str, fields: Fields) -> Architecture:
     hidden = fields.integer("hidden_size")
     layers = fields.integer("num_hidden_layers", at_most=MOST_LAYERS)
     heads = fields.integer("num_attention_heads")
-    layer_types = fields.kinds("layers_block_type", layers, _ZAMBA_KINDS) or list(_ZAMBA[:layers])
-    uses = [index for index, word in enumerate(layer_types) if word == "hybrid"]
+    layer_types = fields.kinds("layers_block_type", layers, _ZAMBA_KINDS)
+    hybrid = [i for i, word in enumerate(layer_types or ()) if word == "hybrid"]
+    uses = [index for index in (hybrid if layer_types else _ZAMBA) if index < layers]
     a = Architecture(
         model_type=model_type,
         hidden=hidden,
@@ -303,10 +235,8 @@ def read_zamba(model_type: str, fields: Fields) -> Architecture:
         activation=fields.word("hidden_act", default="gelu"),
         estimated="its shared blocks",
     )
-    mixer = _zamba_mixer(fields, hidden)
-    biased = fields.flag("add_bias_linear", False)
-    state = dual("mamba", hidden, mixer, biased, True)
-    state += modules.norm("input_layernorm", hidden)
+    mixer = _dual(fields, _ZAMBA2, inner=int(fields.number("mamba_expand", 2) * hidden))
+    state = _zamba_mixer(fields, a, mixer)
     kinds, order = [state], [0] * layers
     blocks = fields.integer("num_mem_blocks")
     for place, index in enumerate(uses[:blocks]):
@@ -326,16 +256,17 @@ def read_zamba(model_type: str, fields: Fields) -> Architecture:
     )
 
 
-def _zamba_mixer(fields: Fields, hidden: int) -> Dual:
-    heads = fields.integer("n_mamba_heads")
-    return Dual(
-        heads=heads,
-        head_dim=int(fields.number("mamba_expand", 2) * hidden) // heads,
-        state=fields.integer("mamba_d_state"),
-        groups=fields.integer("mamba_ngroups"),
-        conv=fields.integer("mamba_d_conv"),
-        chunk=fields.integer("chunk_size"),
-    )
+def _zamba_mixer(fields: Fields, a: Architecture, mixer: Dual) -> list[Tensor]:
+    """Return the mixer of Mamba-2 (arXiv 2405.21060, section 7) and the norm before it."""
+    biased = fields.flag("add_bias_linear", False)
+    state = [Tensor(f"mamba.{name}", (mixer.heads,), 0) for name in ("dt_bias", "A_log", "D")]
+    state.append(Tensor("mamba.conv1d.weight", (mixer.convolved, 1, mixer.conv), 0))
+    state.append(Tensor("mamba.conv1d.bias", (mixer.convolved,), 0))
+    width = mixer.inner + mixer.convolved + mixer.heads
+    state += modules.linear("mamba.in_proj", width, a.hidden, biased, 0)
+    state.append(Tensor("mamba.norm.weight", (mixer.inner,), 0))
+    state += modules.linear("mamba.out_proj", a.hidden, mixer.inner, biased, 1)
+    return state + modules.norm("input_layernorm", a.hidden)
 
 
 def _zamba_hybrid(a: Architecture, state: list[Tensor], block: list[Tensor]) -> list[Tensor]:
