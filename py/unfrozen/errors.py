@@ -92,14 +92,22 @@ def is_deep(text: str, most: int = MOST_DEEP) -> bool:
     return False
 
 
-def strict_json(text: str) -> object:
-    """Parse JSON, refusing NaN and infinities; raises ValueError with the reason."""
+def strict_json(text: str, *, of_model: bool = False) -> object:
+    """Parse JSON, refusing NaN and infinities; raises ValueError with the reason.
+
+    An infinity in the config.json `of_model` (Mamba-2's `time_step_limit`) is read as transformers
+    5 writes it: {"__float__": "Infinity"}.
+    """
     if is_deep(text):
         raise ValueError(f"it is nested too deeply, more than {MOST_DEEP} levels")
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_infinity if of_model else _refuse_constant)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def _infinity(name: str) -> dict[str, str]:
+    return _refuse_constant(name) if name == "NaN" else {"__float__": name}
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -580,12 +580,12 @@ def _read_text(path: str, key: str, most: int) -> str:
         raise PlanError(key, path, "this is not text in UTF-8", "check it") from None
 
 
-def _read_json(path: str, key: str) -> object:
-    text = _read_text(path, key, LARGEST_CONFIG_BYTES)
+def _read_config(path: str) -> object:
+    text = _read_text(path, "model", LARGEST_CONFIG_BYTES)
     try:
-        return strict_json(text)
+        return strict_json(text, of_model=True)
     except ValueError as error:
-        raise PlanError(key, path, f"this is not JSON ({error})", "correct the file") from None
+        raise PlanError("model", path, f"this is not JSON ({error})", "correct the file") from None
 
 
 def _object(given: str | Mapping[str, Any], key: str) -> Mapping[str, Any]:
@@ -604,9 +604,9 @@ def _model(name: str | Mapping[str, Any]) -> object:
     if not isinstance(name, str):
         return name
     if Path(name, "config.json").is_file():
-        return _read_json(str(Path(name, "config.json")), "model")
+        return _read_config(str(Path(name, "config.json")))
     if name.endswith(".json") or Path(name).is_file():
-        return _read_json(name, "model")
+        return _read_config(name)
     if Path(name).is_dir():
         raise PlanError("model", name, "this folder has no config.json", "download it into it")
     with contextlib.suppress(PlanError):

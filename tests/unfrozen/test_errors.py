@@ -44,3 +44,10 @@ def test_a_long_value_is_cut() -> None:
 def test_what_json_does_not_have_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"not JSON|Expecting|nested"):
         strict_json(text)
+
+
+def test_a_models_infinity_is_read_as_transformers_writes_it_now() -> None:
+    found = strict_json('{"time_step_limit": [0.0, Infinity]}', of_model=True)
+    assert found == {"time_step_limit": [0.0, {"__float__": "Infinity"}]}
+    with pytest.raises(ValueError, match="NaN is not JSON"):
+        strict_json('{"hidden_size": NaN}', of_model=True)

@@ -101,7 +101,7 @@ def read_weights(name: str, data: bytes, beside: Beside) -> Reading:
         if text is None:
             bound = f"it holds {held:,} parameters, and no config.json beside it says whose"
             raise PlanError("job", name, bound, "put the model's config.json beside it")
-        config, used = strict_json(text), ["config.json"]  # type: ignore[assignment]
+        config, used = strict_json(text, of_model=True), ["config.json"]  # type: ignore[assignment]
     counted = read_model(config).num_parameters
     effects = {"parameters": f"the header has {held:,}, its configuration says {counted:,}"}
     said = _describe(name.rpartition(".")[2], used, [], effects if held != counted else {})

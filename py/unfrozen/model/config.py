@@ -13,6 +13,7 @@ from unfrozen.model import derived, structure, tasks, traced
 from unfrozen.model.architecture import Architecture, Counted, Experts, Tensor
 from unfrozen.model.attention_windows import windows
 from unfrozen.model.families import READERS
+from unfrozen.model.families.encoders import with_classifier
 from unfrozen.model.families.state_space import nemotron_words
 from unfrozen.model.fields import Fields
 from unfrozen.model.unknown_keys import unknown_keys
@@ -165,6 +166,7 @@ def _read(model_type: str, config: Mapping[str, object], nested: bool = False) -
         config = {**config, "layers_block_type": nemotron_words(fields)}
     if not found.blueprint.order:
         found = structure.with_tensors(found, {**known, **config})
+        found = with_classifier(found) if found.labels else found
     if model_type != "gemma4_text":  # whose reader takes what differs by layer
         fields.layers("per_layer_config", found.layers, ())
     return replace(found, windows=windows(model_type, fields, found.layers))

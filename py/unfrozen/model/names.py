@@ -133,7 +133,7 @@ class HubReader(NamedTuple):
             why = f"the hub's answer has more than {LARGEST_CONFIG_BYTES:,} bytes"
             raise Unanswered(why, self.by_hand)
         try:
-            config = strict_json(body.decode("utf-8-sig"))
+            config = strict_json(body.decode("utf-8-sig"), of_model=True)
         except ValueError as error:  # a page to sign in to a network, for instance
             html = body.lstrip()[:1] == b"<"
             why = f"the hub's answer is {'a web page' if html else 'not JSON'}, not a config.json"

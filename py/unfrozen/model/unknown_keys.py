@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from unfrozen.data_files import read_json
 from unfrozen.model import derived, structure
+from unfrozen.model.families import READERS
 
 COMPUTED: Final[dict[str, list[str]]] = read_json("model/defaults.json")["computed"]
 """By model type, keys that no class declares and that are known all the same."""
@@ -35,10 +36,11 @@ Config = Mapping[str, Any]
 
 
 def unknown_keys(config: Config, family: str) -> tuple[str, ...]:
-    """Return the keys by their paths, such as "text_config.per_layer_dim"; none where the table has
-    no entry of the family.
+    """Return the keys by their paths, such as "text_config.per_layer_dim"; none of a family that
+    has neither an entry in the table nor a reader.
     """
-    if (entry := derived.table().entries.get(family)) is None:
+    entry = derived.table().entries.get(family) or {"defaults": {}, "aliases": {}}
+    if not (entry["defaults"] or family in READERS):
         return ()
     kind = str(config.get("model_type"))
     return tuple(_unknown(config, entry["defaults"], kind, (), (config, entry)))

@@ -50,9 +50,6 @@ class Wrapper(NamedTuple):
     ) -> Architecture:
         """Return the whole model, around the architecture of its language model."""
         given = Fields(config).inner("vision_config")
-        if not given:
-            bound = "a model that sees pictures has a tower"
-            raise ModelError("vision_config", None, bound, "copy it, or pass text_config alone")
         entries = derived.table().entries
         entry = entries[model_type]
         known = [n.removeprefix("base:") for n in entries if n.startswith("base:")]

@@ -378,7 +378,7 @@ def _not_asked(_: str) -> NoReturn:
 @lru_cache(maxsize=8)
 def _parsed(text: str) -> dict[str, object]:
     try:
-        config = strict_json(text)
+        config = strict_json(text, of_model=True)
     except ValueError as error:
         remedy = "paste the whole file, from { to }"
         raise PlanError("config", text, f"it is not JSON: {error}", remedy) from None

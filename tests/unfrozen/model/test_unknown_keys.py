@@ -91,6 +91,14 @@ def test_it_is_named_where_it_is_in_a_derived_family_and_inside_another_config()
     assert found == ("text_config.attn_output_dim", "vision_config.num_registers_per_layer")
 
 
+@pytest.mark.parametrize("model_type", ["gemma3n_text", "mllama_text_model", "zamba2"])
+def test_it_is_named_in_a_family_that_a_reader_alone_counts(model_type: str) -> None:
+    written = json.loads(json.dumps(AutoConfig.for_model(model_type).to_dict(), default=str))
+    assert not ModelConfig.from_hf(written).architecture.unknown_keys
+    planted = ModelConfig.from_hf({**written, "moe_latent_size": 1024})
+    assert planted.architecture.unknown_keys == ("moe_latent_size",)
+
+
 def test_sizes_of_the_language_model_at_the_wrong_place_are_named() -> None:
     # a file that was flattened: transformers builds the model of the defaults
     config = {"model_type": "qwen3_vl", "vision_config": {"depth": 2}, "text_config": SMALL}

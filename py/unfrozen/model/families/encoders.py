@@ -51,27 +51,6 @@ _BERT: Final = (
 )
 
 
-def bert_layer(
-    a: Architecture, qkv: tuple[str, str, str] = ("query", "key", "value")
-) -> list[Tensor]:
-    """Return the layer of BERT and of models built like it."""
-    found: list[Tensor] = []
-    for name in qkv:
-        found += modules.linear(f"attention.self.{name}", a.hidden, a.hidden, True, 0)
-    found += modules.linear("attention.output.dense", a.hidden, a.hidden, True, 1)
-    found += modules.norm("attention.output.LayerNorm", a.hidden, True)
-    found += modules.linear("intermediate.dense", a.ffn, a.hidden, True, 0)
-    found += modules.linear("output.dense", a.hidden, a.ffn, True, 1)
-    return found + modules.norm("output.LayerNorm", a.hidden, True)
-
-
-def masked_head(at: str, vocab: int, hidden: int, width: int) -> list[Tensor]:
-    """Return BERT's masked-language-model head: a transform, and a bias for the tied head."""
-    found = [Tensor(f"{at}.bias", (vocab,), 0, vocabulary=True)]
-    found += modules.linear(f"{at}.transform.dense", width, hidden, True)
-    return found + modules.norm(f"{at}.transform.LayerNorm", width, True)
-
-
 def _roberta(model_type: str, fields: Fields) -> Architecture:
     a = _sizes(model_type, fields, _BERT)
     return replace(a, positions=fields.integer("max_position_embeddings"))
@@ -84,19 +63,15 @@ def _bert(model_type: str, fields: Fields) -> Architecture:
     BertForSequenceClassification, with two classes by default, as in transformers.
     """
     a = _roberta(model_type, fields)
-    at, types = "bert.embeddings", fields.integer("type_vocab_size")
-    before = modules.embedding(f"{at}.word_embeddings", a.vocab, a.hidden)
-    before.append(Tensor(f"{at}.position_embeddings.weight", (a.positions, a.hidden)))
-    before.append(Tensor(f"{at}.token_type_embeddings.weight", (types, a.hidden)))
-    before += modules.norm(f"{at}.LayerNorm", a.hidden, True)
-    if fields.first_class("architectures").endswith("ForMaskedLM"):
-        after = masked_head("cls.predictions", a.vocab, a.hidden, a.hidden)
-    else:
-        a = replace(a, labels=fields.integer("num_labels", default=2))
-        after = modules.linear("bert.pooler.dense", a.hidden, a.hidden, True)
-        after += modules.linear("classifier", a.labels, a.hidden, True)
-    at, order = "bert.encoder.layer.{}", [0] * a.layers
-    return replace(a, blueprint=Blueprint(before, [bert_layer(a)], order, after, at))
+    masked = fields.first_class("architectures").endswith("ForMaskedLM")
+    return a if masked else replace(a, labels=fields.integer("num_labels", default=2))
+
+
+def with_classifier(a: Architecture) -> Architecture:
+    """Return BERT with the head of BertForSequenceClassification."""
+    b, after = a.blueprint, modules.linear("bert.pooler.dense", a.hidden, a.hidden, True)
+    after += modules.linear("classifier", a.labels, a.hidden, True)
+    return replace(a, blueprint=Blueprint(b.before, b.kinds, b.order, after, b.at))
 
 
 def _deberta(model_type: str, fields: Fields) -> Architecture:
@@ -111,9 +86,18 @@ def _deberta(model_type: str, fields: Fields) -> Architecture:
     if width != a.hidden:
         before += modules.linear("deberta.embeddings.embed_proj", a.hidden, width)
     before += modules.norm("deberta.embeddings.LayerNorm", a.hidden, True)
-    layer = bert_layer(a, ("query_proj", "key_proj", "value_proj"))
-    layer, outside = _relative(fields, a, layer)
-    after = [*outside, *masked_head("cls.predictions", a.vocab, a.hidden, width)]
+    layer: list[Tensor] = []
+    for name in ("query_proj", "key_proj", "value_proj"):
+        layer += modules.linear(f"attention.self.{name}", a.hidden, a.hidden, True, 0)
+    layer += modules.linear("attention.output.dense", a.hidden, a.hidden, True, 1)
+    layer += modules.norm("attention.output.LayerNorm", a.hidden, True)
+    layer += modules.linear("intermediate.dense", a.ffn, a.hidden, True, 0)
+    layer += modules.linear("output.dense", a.hidden, a.ffn, True, 1)
+    layer += modules.norm("output.LayerNorm", a.hidden, True)
+    layer, after = _relative(fields, a, layer)
+    after.append(Tensor("cls.predictions.bias", (a.vocab,), 0, vocabulary=True))
+    after += modules.linear("cls.predictions.transform.dense", width, a.hidden, True)
+    after += modules.norm("cls.predictions.transform.LayerNorm", width, True)
     at, order = "deberta.encoder.layer.{}", [0] * a.layers
     written = Blueprint(before, [layer], order, after, at)
     return replace(a, blueprint=written, estimated="its attention to distances")
