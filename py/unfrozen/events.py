@@ -263,6 +263,7 @@ INSTANTS: Final[dict[str, str]] = {
 
 COMPONENTS: Final[dict[str, str]] = {
     "params": "Weights",
+    "reference": "Reference model",
     "quant_constants": "Quantisation constants",
     "adapters": "Adapters",
     "master": "Master copy",

@@ -64,6 +64,7 @@ _URL = re.compile(r"https://[^\s,;)]+|arXiv:[\d.]+\d")
 TITLES: Final = {MEMORY: "Memory", SPEED: "Speed"}
 LABELS: Final = {
     "apple": "Apple",
+    "objectives": "DPO, GRPO",
     "hf_experts": "MoE, transformers",
     "long": "> 128k tokens",
     "adapters": "LoRA",

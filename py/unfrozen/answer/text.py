@@ -10,6 +10,7 @@ from unfrozen.events import COMPONENTS, INSTANTS
 from unfrozen.hardware import Gpu
 from unfrozen.job import Job
 from unfrozen.job.framework_defaults import AppliedDefault
+from unfrozen.job.recipe import PAIRED
 from unfrozen.memory.explain import Term, format_layout, format_peak_rank
 from unfrozen.plan import DEFAULT_GPU, VERDICTS, Plan, format_gpu
 from unfrozen.plan.advice import advise
@@ -64,15 +65,21 @@ def title(job: Job) -> str:
     )
 
 
-def recipe_words(job: Job) -> str:
-    """Return a short description of the recipe: "adamw in bf16 with an fp32 master copy"."""
+OBJECTIVES: Final = {"dpo": "DPO", "grpo": "GRPO", "embedding": "embeddings of pairs"}
+
+
+def recipe_words(job: Job, method: str | None = None) -> str:
+    """Return a short description of the recipe: "adamw in bf16 with an fp32 master copy"; `method`
+    is the name of its method, where it is not the short one.
+    """
     recipe, precision = job.recipe, job.recipe.params
     if recipe.params == "fp32" and recipe.compute != "fp32":
         precision = f"fp32 with {recipe.compute} autocast"
     elif recipe.master:
         precision += " with an fp32 master copy"
-    method = {"lora": "LoRA, ", "qlora": "QLoRA, "}.get(recipe.method, "")
-    return f"{method}{recipe.optimizer} in {precision}"
+    method = {"lora": "LoRA", "qlora": "QLoRA"}.get(recipe.method, "") if method is None else method
+    said = (OBJECTIVES.get(recipe.objective), method, f"{recipe.optimizer} in {precision}")
+    return ", ".join(filter(None, said))
 
 
 def instants_table(planned: Plan) -> str:
@@ -117,7 +124,7 @@ def _whether_it_fits(planned: Plan, gpu: Gpu) -> str:
         return textwrap.fill(text, WIDTH)
     gpus = min_gpus(planned)
     alone = "no number of GPUs would hold it with ZeRO-3 alone"
-    more = f"{gpus:,} GPUs would hold it with ZeRO-3" if gpus else alone
+    more = f"{gpus:,} {'GPU' if gpus == 1 else 'GPUs'} would hold it with ZeRO-3" if gpus else alone
     return f"Does not fit the {format_gpu(gpu)}: {format_bytes(-spare)} short; {more}."
 
 
@@ -293,7 +300,8 @@ def _word(verdict: str | None) -> str:
 
 def _batch(job: Job) -> str:
     accumulated = f"{job.recipe.grad_accum} × " if job.recipe.grad_accum > 1 else ""
-    return f"{accumulated}{job.recipe.micro_batch} × {job.recipe.seq_len:,}"
+    pairs = " pairs" if job.recipe.objective in PAIRED else ""
+    return f"{accumulated}{job.recipe.micro_batch}{pairs} × {job.recipe.seq_len:,}"
 
 
 def _short_recipe(job: Job) -> str:

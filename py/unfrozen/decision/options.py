@@ -23,6 +23,7 @@ from unfrozen.decision.evidence import rank_for, room_tokens, trained_parameters
 from unfrozen.decision.task import Task, config_of
 from unfrozen.hardware import find
 from unfrozen.job.recipe import Recipe
+from unfrozen.job.rollouts import WIDTH, cache_bytes
 from unfrozen.memory.adapters import frozen_bytes
 from unfrozen.model import ModelConfig
 from unfrozen.plan import Plan, plan_job
@@ -45,8 +46,6 @@ _LADDER: Final[dict[str, dict[str, State]]] = {
 }
 _RECOMPUTED: Final[State] = {"checkpointing": "full"}
 _EIGHT: Final[State] = {"micro_batch": "8"}
-WIDTH: Final = 2
-"""Bytes of a number that is stored to be used: 16 bits."""
 PROMPT_TOKENS: Final = 2048
 """Assumed: examples in a prompt that stands in for training, and what a request may hold beside."""
 FOUR_BITS: Final = Recipe.read({"method": "qlora", "base": "nf4-dq"})
@@ -83,12 +82,6 @@ def prompts(model: ModelConfig, *, four_bits: bool = False) -> Storage:
     """Return the storage of one model for all tasks, with the KV cache of every task's prompt."""
     once = sum(frozen_bytes(model, FOUR_BITS)) if four_bits else WIDTH * model.num_parameters
     return Storage(once, prompt_tokens(model) * cache_bytes(model))
-
-
-def cache_bytes(model: ModelConfig) -> int:
-    """Return the bytes of the KV cache of one token, all layers together."""
-    a = model.architecture
-    return WIDTH * 2 * a.kv_width * a.layers
 
 
 def prompt_tokens(model: ModelConfig) -> int:

@@ -26,6 +26,13 @@ _OFF: Final = {
 """What no framework's command has an option for, as all of them train."""
 
 
+_OBJECTIVES: Final = {
+    **dict.fromkeys(("accelerate", "deepspeed"), ("sft", "dpo", "grpo")),  # both are TRL's
+    "axolotl": ("sft", "dpo"),
+}
+"""Objectives beside sft that a framework's command is written for."""
+
+
 def refuse(job: Job, framework: str, **allowed: tuple[Any, ...]) -> None:
     """Raises PlanError where a key of the cluster or the recipe has a value that is not allowed, or
     the job a GPU that the framework does not run on.
@@ -33,13 +40,32 @@ def refuse(job: Job, framework: str, **allowed: tuple[Any, ...]) -> None:
     if job_gpu(job).device == "mps" and framework not in ON_APPLE:
         bound = f"{framework} is not known to train on a GPU of Apple"
         raise PlanError("gpu", job_gpu(job).name, bound, f"use {' or '.join(ON_APPLE)}")
-    for key, values in allowed.items():
+    written = _OBJECTIVES.get(framework, ("sft",))
+    for key, values in {"objective": written, **allowed}.items():
         part = "cluster" if hasattr(job.cluster, key) else "recipe"
         value = getattr(getattr(job, part), key)
         if value not in values:
             bound = f"{framework} has no option for it"
+            if key == "objective":
+                bound = f"no command of {framework} is written for it here"
             options = ", ".join("null" if each is None else str(each) for each in values)
             raise PlanError(f"{part}.{key}", value, bound, f"use {options}")
+    if job.recipe.objective == "grpo" and not completions_of_prompt(job):
+        count = job.recipe.micro_batch * job.recipe.grad_accum * job.cluster.replicas
+        bound = "GRPO compares two completions or more of each prompt in a step"
+        raise PlanError("recipe.micro_batch", count, bound, "make the step's sequences even")
+
+
+COMPLETIONS: Final = 8
+"""Of each prompt (`num_generations` of TRL's GRPO)."""
+
+
+def completions_of_prompt(job: Job) -> int:
+    """Return how many completions of each prompt a step has: `COMPLETIONS`, or as many as divide
+    its sequences; 0 where none do.
+    """
+    count = job.recipe.micro_batch * job.recipe.grad_accum * job.cluster.replicas
+    return next((each for each in (COMPLETIONS, 4, 2, 3, 5, 7) if count % each == 0), 0)
 
 
 def trained_by_adamw(

@@ -8,7 +8,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from unfrozen.errors import PlanError
-from unfrozen.frameworks.adapting import machines, split_targets, stack_names, torchrun
+from unfrozen.frameworks.adapting import (
+    completions_of_prompt,
+    machines,
+    split_targets,
+    stack_names,
+    torchrun,
+)
 from unfrozen.frameworks.formats import Format, Key, shared
 from unfrozen.job import Job
 from unfrozen.job.unplanned import instead_of
@@ -58,8 +64,6 @@ def _refuse_method(key: str, value: object) -> None:
     """Raise PlanError for a key that makes the job one that no plan counts."""
     if value in (None, False, "", "none", "bitsandbytes", "bnb"):
         return
-    if key == "stage" and value not in ["sft", "pt"]:
-        raise PlanError(key, value, "only supervised training is planned", plan_instead(value))
     if what := shared()["unplanned"].get(key):
         remedy = instead_of(value) or instead_of(key) or "plan full or lora"
         raise PlanError(key, value, f"{what}: no plan counts it", remedy)
@@ -81,7 +85,7 @@ def _meaning(key: str, row: Key, value: Any) -> Any:
         if row.fact == "attention" and "flash" in word:  # a kernel of the hub
             return "flash" + (word[-1] if word.endswith(("attn3", "attn4")) else "")
         bound = f"known values are {', '.join(known)}"
-        raise PlanError(key, value, bound, "use one of them")
+        raise PlanError(key, value, bound, instead_of(value) or "use one of them")
     if row.fact in kinds["flags"]:
         if isinstance(value, (bool, int)):
             return bool(value)
@@ -127,7 +131,27 @@ def job_facts(job: Job) -> Facts:
         "zero_params": "cpu" if cluster.offload == "params" else None,
         **{"sharded": cluster.stage > 0, "reshard": cluster.stage == 3},
         "adapter": "lora" if recipe.lora else "full",
+        **_objective_facts(job),
         **_adapter_facts(job),
+    }
+
+
+def _objective_facts(job: Job) -> Facts:
+    recipe = job.recipe
+    plain = recipe.objective == "sft"
+    found: Facts = {"script": recipe.objective, "plain": plain}
+    if not plain:
+        found["objective"] = recipe.objective
+    if recipe.objective == "dpo" and not recipe.reference:
+        found["precomputed"] = True
+    if recipe.objective != "grpo":
+        return found
+    return found | {
+        **{"seq_len": None, "rollouts": True, "completion_len": recipe.completion_len},
+        **{"completions": completions_of_prompt(job), "beta": 0.04 if recipe.reference else 0.0},
+        "rollout_share": recipe.rollout_share or None,
+        "model_len": recipe.seq_len if recipe.rollout_share else None,
+        "mode": "colocate" if recipe.rollout_share else "server",
     }
 
 

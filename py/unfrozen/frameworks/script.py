@@ -27,12 +27,12 @@ _FLAGS: Final = {
 }
 """Options of launchers without a value."""
 _TRAINS: Final = {
-    "swift": ("sft", "pt"),
+    "swift": ("sft", "pt", "rlhf"),
     "megatron": ("sft", "pt"),
     "unfrozen": ("train",),
     "llamafactory-cli": ("train",),
     "axolotl": ("train",),
-    "trl": ("sft",),
+    "trl": ("sft", "dpo", "grpo"),
     "unsloth": ("train",),
     "tune": ("run",),
 }
@@ -219,7 +219,8 @@ def _trainer(words: list[str]) -> tuple[str, list[str]]:
             return trainer, words[verb:]
     if base == "run_train.sh":
         return "torchtitan", words[1:]
-    return "trl", words[verb:]
+    said = re.search(r"(?:^|[./])(dpo|grpo)(?:_\w+)?(?:\.py)?$", words[verb - 1])
+    return "trl", [*(("--objective", said[1]) if said else ()), *words[verb:]]
 
 
 def _gpus(launcher: Mapping[str, object], variables: Mapping[str, str]) -> int | None:

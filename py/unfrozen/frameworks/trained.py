@@ -106,7 +106,22 @@ def sizes(facts: Facts) -> dict[str, Any]:
         found["loss"] = facts.get("loss") or "fused_linear"
     if facts.get("frozen_tower") is not None:
         found["frozen_tower"] = facts["frozen_tower"]
-    return found
+    return found | _objective(facts)
+
+
+def _objective(facts: Facts) -> dict[str, Any]:
+    """Return the settings of DPO and GRPO, with the defaults of TRL, on which trainers build."""
+    objective = facts.get("objective")
+    if objective == "dpo":
+        return {"objective": "dpo", "reference": not facts.get("precomputed")}
+    if objective != "grpo":
+        return {}
+    length, colocated = facts.get("completion_len", 512), facts.get("mode", "colocate") != "server"
+    share = facts.get("rollout_share", 0.3) if facts.get("rollouts") and colocated else 0.0
+    prompt = facts.get("prompt_len", 512)
+    found = {"seq_len": facts.get("model_len") or prompt + length, "completion_len": length}
+    reference = bool(facts.get("beta"))
+    return {**found, "objective": "grpo", "rollout_share": share, "reference": reference}
 
 
 def optimizer(facts: Facts) -> dict[str, Any]:

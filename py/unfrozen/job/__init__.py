@@ -35,6 +35,7 @@ from unfrozen.job.framework_defaults import ChosenFramework, apply_framework
 from unfrozen.job.layout import check_layout
 from unfrozen.job.lora import EXPERTS, check_targets, whole_targets
 from unfrozen.job.recipe import Recipe
+from unfrozen.job.rollouts import sequences_in_flight
 from unfrozen.job.unplanned import instead_of, refuse_key
 from unfrozen.model import ModelConfig, catalogue
 from unfrozen.model.names import LARGEST_CONFIG_BYTES
@@ -109,14 +110,14 @@ class Job:
             chosen,
         )
         job = _within_positions(job, given.get("recipe") or {})
-        _check_dtype(job)
+        _check_gpu(job)
         _check_parts(job)
         return job
 
     def on(self, gpu: Gpu) -> Job:
-        """Return the same job on another GPU. Raises PlanError where that lacks a precision."""
+        """Return the same job on another GPU. Raises PlanError where that cannot take it."""
         moved = replace(self, gpu=gpu)
-        _check_dtype(moved)
+        _check_gpu(moved)
         return moved
 
 
@@ -254,10 +255,12 @@ _NEWEST: Final = {"flash3": ("H", "GH"), "flash4": ("H", "GH", "B", "GB2", "GB3"
 of data centers (Dao-AILab/flash-attention README; flash_attn/cute/interface.py)."""
 
 
-def _check_dtype(job: Job) -> None:
+def _check_gpu(job: Job) -> None:
     recipe = job.recipe
     if job.gpu is None:
         return
+    if recipe.rollout_share:
+        sequences_in_flight(job.model, recipe, job.gpu)
     for path, (allowed, why) in _ON_APPLE.items() if job.gpu.device == "mps" else ():
         part, _, key = path.partition(".")
         value = getattr(getattr(job, part), key)

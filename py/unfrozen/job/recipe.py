@@ -34,6 +34,11 @@ __all__ = ["BYTES", "Lora", "Recipe"]
 
 HAS_MOMENTS: Final = tuple(name for name, kind in OPTIMIZERS.items() if kind.has_moments)
 """Optimizers that have moments."""
+PAIRED: Final = ("dpo", "embedding")
+"""Objectives of which each row passes two texts through the model: chosen and rejected, or query
+and document."""
+REFERRED: Final = ("dpo", "grpo")
+"""Objectives that may compare with the log-probabilities of a frozen reference model."""
 PROJECTED: Final = tuple(name for name, kind in OPTIMIZERS.items() if kind.projected)
 """Optimizers whose moments of a matrix live in a space of lower rank."""
 
@@ -72,6 +77,14 @@ def _copies_outputs(job: Any) -> bool:
     return bool(a.copies_rotated and attention != "eager")
 
 
+def _compares(job: Any) -> bool:
+    return job.recipe.objective in REFERRED
+
+
+def _rolls_out(job: Any) -> bool:
+    return bool(job.recipe.objective == "grpo")
+
+
 def _checkpoints(job: Any) -> bool:
     return bool(job.recipe.checkpointing != "none")
 
@@ -93,6 +106,49 @@ class Recipe:
             "lora": "LoRA",
             "qlora": "QLoRA",
         },
+    )
+    objective: str = choice(
+        "sft",
+        "Objective",
+        "What is trained for, and so which models and passes a step has (`trl sft`, `trl dpo`,"
+        " `trl grpo`).",
+        "Method",
+        {
+            "sft": "next token (SFT, pre-training)",
+            "dpo": "preference pairs (DPO)",
+            "grpo": "rewards of rollouts (GRPO)",
+            "embedding": "embeddings of pairs (contrastive)",
+        },
+    )
+    """Of `PAIRED` ones `micro_batch` counts pairs."""
+    reference: bool | None = flag(
+        None,
+        "Reference model",
+        "The loss compares with a frozen copy of the weights, or with adapters switched off"
+        " (`beta` of GRPO; `precompute_ref_log_probs` of DPO leaves it out).",
+        "Method",
+        optional=True,
+        applies=_compares,
+    )
+    """By default for dpo, not for grpo, as TRL 1.16 has it (`beta` of trainer/grpo_config.py)."""
+    rollout_share: float | None = probability(
+        None,
+        "vLLM's share of each GPU",
+        "Share of the GPU's memory that vLLM takes beside training (`vllm_gpu_memory_utilization`),"
+        " by default 0.3; 0 where rollouts are another machine's.",
+        "Method",
+        applies=_rolls_out,
+    )
+    """Of TRL's colocated mode, without sleep (trainer/grpo_config.py)."""
+    completion_len: int | None = whole_number(
+        None,
+        "Completion length",
+        "Tokens of a sequence that the model itself writes (`max_completion_length`), by default"
+        " half of it, and 512 at most.",
+        "Method",
+        most=16_777_216,
+        optional=True,
+        applies=_rolls_out,
     )
     params: str = choice(
         "bf16",
@@ -460,8 +516,26 @@ class Recipe:
 
     @property
     def tokens(self) -> int:
-        """Tokens of one micro-batch, T = s · b."""
-        return self.micro_batch * self.seq_len
+        """Tokens of one micro-batch, T = s · b, with b of `sequences`."""
+        return self.sequences * self.seq_len
+
+    @property
+    def sequences(self) -> int:
+        """Sequences of one micro-batch, two for each pair."""
+        return self.micro_batch * (2 if self.objective in PAIRED else 1)
+
+    @property
+    def copies_weights(self) -> bool:
+        """Whether the reference model is a copy: beside adapters it is the model without them."""
+        return bool(self.reference) and self.lora is None
+
+    @property
+    def extra_passes(self) -> int:
+        """Forward passes of a micro-batch beside the one that is differentiated: the reference
+        model's, and of GRPO that which corrects for what vLLM computes otherwise
+        (`vllm_importance_sampling_correction` of TRL 1.16, on by default).
+        """
+        return bool(self.reference) + bool(self.rollout_share)
 
     @property
     def reenters(self) -> bool:
@@ -561,13 +635,39 @@ def _defaults(given: Mapping[str, object]) -> dict[str, object]:
         "grads": trained,
         "moments": ("fp32" if exact else trained) if optimizer in HAS_MOMENTS else None,
         "projection_rank": DEFAULT_RANK if optimizer in PROJECTED else None,
+        **_objective_defaults(given),
         "lora": lora,
         "base": "nf4" if method == "qlora" else None,
     }
 
 
+def _objective_defaults(given: Mapping[str, object]) -> dict[str, object]:
+    objective, length = given.get("objective"), given.get("seq_len", 2048)
+    found: dict[str, object] = {"reference": objective == "dpo" if objective in REFERRED else None}
+    if objective == "grpo":
+        found |= {"rollout_share": 0.3, "completion_len": max(1, min(512, cast(int, length) // 2))}
+    return found | ({"loss": "classification"} if objective == "embedding" else {})
+
+
+def _check_objective(recipe: Recipe) -> None:
+    for key in ("reference", "rollout_share", "completion_len"):
+        value, takes = getattr(recipe, key), REFERRED if key == "reference" else ("grpo",)
+        if value is not None and recipe.objective not in takes:
+            bound = f"{recipe.objective} has none"
+            remedy = f"drop it, or set objective to {' or '.join(takes)}"
+            raise PlanError(f"recipe.{key}", value, bound, remedy)
+    if recipe.objective == "embedding" and recipe.loss != "classification":
+        bound = "an embedding has no logits"
+        raise PlanError("recipe.loss", recipe.loss, bound, "drop it")
+    length = recipe.completion_len
+    if length is not None and length > recipe.seq_len:
+        bound = f"a sequence has {recipe.seq_len:,} tokens, those of the prompt too"
+        raise PlanError("recipe.completion_len", length, bound, "lower it, or raise seq_len")
+
+
 def _check_together(recipe: Recipe) -> None:
     """Refuse choices that contradict each other."""
+    _check_objective(recipe)
     _check_precisions(recipe)
     _check_optimizer(recipe)
     _check_adapters(recipe)

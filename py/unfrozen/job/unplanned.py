@@ -8,14 +8,6 @@ from typing import Final
 
 from unfrozen.errors import PlanError
 
-_PREFERENCE: Final = (
-    "plan full or lora with twice the micro_batch, for chosen and rejected; a frozen reference"
-    " model adds its weights"
-)
-_ROLLOUTS: Final = (
-    "plan the step of its trainer by full or lora; a frozen reference model adds its weights, and"
-    " vLLM takes the share of the GPU that gpu_memory_utilization says"
-)
 _SAME: Final = "plan lora: its tensors are the same"
 _FEWER: Final = "plan lora with a small rank: it trains no fewer weights"
 _FOUR_BITS: Final = "plan qlora with base nf4: it has as many bits a weight"
@@ -44,8 +36,12 @@ INSTEAD: Final = {
     ),
     **dict.fromkeys(("tiled_mlp", "alst"), "set checkpointing to full, or context_parallel"),
     "recompute_modules": "set checkpointing to selective",
-    **dict.fromkeys(("dpo", "orpo", "kto", "simpo", "ipo", "cpo"), _PREFERENCE),
-    **dict.fromkeys(("grpo", "ppo", "rloo", "dapo", "vllm"), _ROLLOUTS),
+    **dict.fromkeys(("dpo", "ipo", "kto"), "set objective to dpo"),
+    **dict.fromkeys(("orpo", "simpo", "cpo"), "set objective to dpo, and reference to false"),
+    **dict.fromkeys(("grpo", "dapo", "vllm"), "set objective to grpo"),
+    **dict.fromkeys(
+        ("ppo", "rloo"), "set objective to grpo: a model of values adds its own memory"
+    ),
     **dict.fromkeys(("image_size", "pixels", "max_pixels"), "give seq_len with the images' tokens"),
     **dict.fromkeys(("adamw_8bit", "adamw_bnb_8bit", "adamw8bit"), _EIGHT_BIT),
     **dict.fromkeys(("adamw4bit", "adamw_4bit"), _EIGHT_BIT),

@@ -41,6 +41,7 @@ _SOURCES: Final = {
 _STATE_SOURCES: Final = {
     "quant_constants": "Dettmers et al., arXiv 2305.14314, section 3",
     "adapters": "Hu et al., arXiv 2106.09685, section 4.1",
+    "reference": "TRL 1.16, trl/trainer/dpo_trainer.py: a model in the policy's dtype",
 }
 
 
@@ -105,7 +106,8 @@ def _pieces_of(component: str, point: Point) -> list[str]:
 
 def _state_term(step: Step, component: str, size: int) -> Term:
     recipe, cluster = step.recipe, step.cluster
-    count = step.local.num_parameters + (step.local.frozen if component == "params" else 0)
+    frozen = step.local.frozen if component in ("params", "reference") else 0
+    count = step.local.num_parameters + frozen
     trained = trained_parameters(step.local, recipe)
     width, number = _state_formula(recipe, component, count, trained)
     each = f"({width})" if " + " in width.replace(_EIGHT_BITS, "") else width
@@ -147,6 +149,7 @@ SYMBOLS: Final = {
 _EIGHT_BITS: Final = "(1 + 4/256)"
 _LABELS: Final = {
     "params": "weights",
+    "reference": "weights of the frozen reference model",
     "master": "master copy of the weights",
     "grads": "gradients",
     "moments": "optimizer moments",
@@ -159,6 +162,8 @@ def _state_formula(recipe: Recipe, component: str, count: int, trained: int) -> 
     """Return the bytes per parameter, as text, and the number of parameters."""
     if component == "params":
         return (f"{BYTES[recipe.params]}", count) if recipe.base is None else (recipe.base, count)
+    if component == "reference":
+        return f"{BYTES[recipe.params]}", count
     if component == "quant_constants":
         return "scales", count
     if component == "moments":
@@ -201,7 +206,7 @@ def _piece_terms(step: Step, key: str, point: Point) -> list[Term]:
         recipe = step.recipe
         checkpointed = recipe.checkpointing != "none"
         a = step.local.architecture
-        shared = shared_saved_tensors(a, part.setup, checkpointed, recipe.micro_batch)
+        shared = shared_saved_tensors(a, part.setup, checkpointed, recipe.sequences)
         return _item_terms(step, (*shared, *last_saved_tensors(a, part.setup)), 1, size)
     formula = FORMULAS[part.loss_kind] if key == "loss" else piece.formula
     formula = "8·T" if key == "outside" else formula  # all but the ids is gone
@@ -261,7 +266,7 @@ def _symbols(step: Step, formula: str) -> tuple[tuple[str, str], ...]:
         "a": a.heads,
         "s": step.recipe.seq_len,
         "d": a.head_dim,
-        "b": step.recipe.micro_batch,
+        "b": step.recipe.sequences,
         "t": a.experts.per_token if a.experts else 0,
         "E": a.experts.count if a.experts else 0,
         "r": step.recipe.lora.rank if step.recipe.lora else 0,

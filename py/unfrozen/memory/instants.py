@@ -14,7 +14,8 @@ DDP has them a second time in the buckets in which it sums them, from its first 
 
 Gradients of earlier micro-batches live through the forward pass; without accumulation they do not
 exist yet, which is why a peak is a maximum and not a sum. Steps are those after the first, whose
-forward pass runs before the moments exist.
+forward pass runs before the moments exist. Passes without gradients, of a reference model or to
+score rollouts, hold one layer at a time and are never the highest.
 """
 
 from __future__ import annotations
@@ -100,7 +101,8 @@ class Step:
         more = self._embedding_share(held)
         if more > 1:
             sizes = {name: round(size * more) for name, size in sizes.items()}
-        sizes["params"] += BYTES[self.recipe.params] * held.frozen
+        for name in ("params", *(("reference",) if self.recipe.copies_weights else ())):
+            sizes[name] += BYTES[self.recipe.params] * held.frozen
         return per_gpu_bytes(sizes, self.cluster, whole, share)
 
     def _grads_of(self, stage: ModelConfig) -> int:
@@ -170,7 +172,7 @@ class Step:
         states = dict(self.states)
         grads = 0 if self.recipe.optimizer_in_backward else states["grads"]
         del states["grads"]
-        resident = ("params", "master", "adapters", "quant_constants")
+        resident = ("params", "reference", "master", "adapters", "quant_constants")
         points = self.points
         found = {
             "load": {name: states[name] for name in resident},

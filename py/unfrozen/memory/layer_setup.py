@@ -125,7 +125,7 @@ class LayerSetup(NamedTuple):
             "flash" if recipe.flashes else recipe.attention,
             recipe.kernels,
             recipe.seq_len,
-            recipe.micro_batch > 1,
+            recipe.sequences > 1,
             bool(dropout),
             adapters,
             _keeps_inputs(recipe),

@@ -285,7 +285,7 @@ class SavedActivations:
         self.kept = self._kept_bytes()
         self.layers = self._layers_bytes()
         a, checkpointed = model.architecture, recipe.checkpointing != "none"
-        shared = shared_saved_tensors(a, self.setup, checkpointed, recipe.micro_batch)
+        shared = shared_saved_tensors(a, self.setup, checkpointed, recipe.sequences)
         self.beside = self._outside_bytes(shared)
         self.outside = self._outside_bytes(shared + last_saved_tensors(a, self.setup))
 

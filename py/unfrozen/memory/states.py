@@ -176,8 +176,8 @@ def unsharded_moment_bytes(model: ModelConfig, recipe: Recipe) -> int:
 
 
 def state_bytes(model: ModelConfig, recipe: Recipe) -> dict[str, int]:
-    """Return the bytes of weights, adapters, master copy, gradients and moments of the whole model,
-    unsharded.
+    """Return the bytes of weights, those of a reference model, adapters, master copy, gradients and
+    moments of the whole model, unsharded.
 
     What trains is everything, or the adapters with a copy of embedding and head.
     """
@@ -190,6 +190,7 @@ def state_bytes(model: ModelConfig, recipe: Recipe) -> dict[str, int]:
     params, constants = frozen_bytes(model, recipe)
     return {
         "params": params,
+        "reference": BYTES[recipe.params] * model.num_parameters if recipe.copies_weights else 0,
         "quant_constants": constants,
         "adapters": own,
         "master": BYTES[recipe.master] * trained if recipe.master else 0,
@@ -328,16 +329,19 @@ def _int8_bytes(size: int) -> int:
     return 4 * size if size < INT8_LEAST else size + 4 * -(-size // BLOCK)
 
 
+_ALL: Final = frozenset(
+    ("master", "moments", "grads", "params", "reference", "adapters", "quant_constants")
+)
 _SHARDED: Final = (
     frozenset[str](),
     frozenset({"master", "moments"}),
     frozenset({"master", "moments", "grads"}),
-    frozenset({"master", "moments", "grads", "params", "adapters", "quant_constants"}),
+    _ALL,
 )
 _OFFLOADED: Final = {
     "none": frozenset[str](),
     "optimizer": frozenset({"master", "moments"}),
-    "params": frozenset({"master", "moments", "grads", "params", "adapters", "quant_constants"}),
+    "params": _ALL,
 }
 
 

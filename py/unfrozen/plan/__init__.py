@@ -69,8 +69,15 @@ class Plan:
 
     @property
     def beside_bytes(self) -> int:
-        """What the GPU holds beside tensors: driver and communication buffers."""
-        return self.context_bytes + (COMMUNICATION_BYTES if self.job.cluster.gpus > 1 else 0)
+        """What the GPU holds beside tensors: driver, communication buffers and vLLM."""
+        buffers = COMMUNICATION_BYTES if self.job.cluster.gpus > 1 else 0
+        return self.context_bytes + buffers + self.rollout_bytes
+
+    @property
+    def rollout_bytes(self) -> int:
+        """What vLLM takes of the GPU, or of the assumed one where none is named."""
+        share = self.job.recipe.rollout_share or 0.0
+        return round(share * (self.job.gpu or find(DEFAULT_GPU)).capacity_bytes)
 
     @property
     def context_bytes(self) -> int:
@@ -130,20 +137,23 @@ class Plan:
     @property
     def guessed_bytes(self) -> int:
         """The estimated part of the peak, half as much or twice: activations of layers
-        that nobody has traced, and all of a model whose tensors are not known.
+        that nobody has traced or of an objective that no run was published of, and all of a model
+        whose tensors are not known.
         """
         a, parts = self.job.model.architecture, self.instants[self.peak_instant]
         if a.counted == "bounded":
             return sum(parts.values())
-        return parts.get("activations", 0) if a.guesses else 0
+        guesses = a.guesses or self.job.recipe.objective != "sft"
+        return parts.get("activations", 0) if guesses else 0
 
     @property
     def band_gib(self) -> tuple[float, float]:
         """Lowest and highest memory that the GPU may show, from tensors alone to all blocks."""
-        communication, guessed = self.beside_bytes - self.context_bytes, self.guessed_bytes
+        guessed, vllm = self.guessed_bytes, self.rollout_bytes
+        communication = self.beside_bytes - self.context_bytes - vllm
         least, most = self.context_range
-        low = self.allocated_bytes - guessed / 2 + least + communication
-        high = (1 + OFF) * self.roomy_reserved_bytes + guessed + most + 2 * communication
+        low = self.allocated_bytes - guessed / 2 + least + communication + vllm
+        high = (1 + OFF) * self.roomy_reserved_bytes + guessed + most + 2 * communication + vllm
         if (gpu := self.job.gpu) and self.chance and self.device_bytes <= gpu.capacity_bytes:
             high = min(high, gpu.capacity_bytes)
         return gib(min(low, high)), gib(high)

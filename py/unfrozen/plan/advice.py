@@ -184,6 +184,8 @@ def _of_this_job(job: Job) -> Iterator[Change]:
     """Yield smaller micro-batches at the same tokens per step, adapters, more sharding."""
     batch, accum = job.recipe.micro_batch, job.recipe.grad_accum
     halves = {batch // 2, 1} if batch % 2 == 0 else {1}
+    if job.recipe.objective == "embedding":  # whose negatives are the other pairs of a micro-batch
+        halves = set()
     for fewer in sorted(halves - {batch}, reverse=True):
         more = accum * batch // fewer
         label = f"Micro-batch {fewer}, accumulated {more} times"

@@ -37,7 +37,7 @@ THRESHOLDS: Final = (
     Threshold("A100 80 GB", 80),
 )
 PARTS: Final = {
-    "weights": ("params", "quant_constants", "adapters"),
+    "weights": ("params", "reference", "quant_constants", "adapters"),
     "gradients": ("grads",),
     "optimizer": ("master", "moments"),
     "activations": ("activations", "logits_loss"),

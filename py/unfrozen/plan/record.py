@@ -32,6 +32,7 @@ from unfrozen.plan.timing.passes import OF_TRANSFORMERS
 
 KINDS: Final = {
     "apple": "on a GPU of Apple",
+    "objectives": "of DPO, GRPO or embeddings",
     "hf_experts": "of models with experts as transformers computes them",
     "long": "with sequences of more than 128k tokens",
     "adapters": "with adapters",
@@ -168,6 +169,7 @@ def held_apart(errors: Mapping[str, Sequence[float]]) -> tuple[int, int]:
 # counted by docs/first_look.py
 SPEEDS: Final[dict[str, Band]] = {
     "apple": Band(0, 0, 0.000, 0.000),
+    "objectives": Band(0, 0, 0.000, 0.000),
     "hf_experts": Band(20, 1, 1.523, 2.598),
     "long": Band(6, 2, 0.370, 0.650),
     "adapters": Band(60, 8, 0.176, 0.930),
@@ -195,6 +197,8 @@ def kind_of(job: Job) -> str:
     gpu = job_gpu(job)
     if gpu.device == "mps":
         return "apple"
+    if job.recipe.objective != "sft":
+        return "objectives"
     has_experts = bool(job.model.architecture.experts)
     if has_experts and not frozen(job) and job.framework and job.framework.name in OF_TRANSFORMERS:
         return "hf_experts"
@@ -326,6 +330,8 @@ def fits_words(job: Job) -> str:
         return f"No verdict on a GPU of Apple was compared with a run: {_WHY[kind]}."
     found, verdicts = MEMORIES.get(kind, _NONE), FITS_OF.get(kind)
     text = f"{found.runs} peaks were published {KINDS[kind]}, too few to say how right this is."
+    if not found.runs:
+        text = f"No peak was published {KINDS[kind]} to say how right this is."
     if found.runs >= FEWEST:
         text = (
             f"Of {found.runs} published peaks {KINDS[kind]} half were within"

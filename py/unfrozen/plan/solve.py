@@ -27,7 +27,7 @@ _SHARDED: Final = (  # components that each ZeRO stage spreads
     (),
     ("master", "moments"),
     ("master", "moments", "grads"),
-    ("master", "moments", "grads", "params", "quant_constants"),
+    ("master", "moments", "grads", "params", "reference", "quant_constants"),
 )
 _KEPT: Final = ("activations", "logits_loss")  # no fewer bytes on more GPUs
 

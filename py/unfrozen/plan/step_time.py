@@ -35,6 +35,7 @@ from unfrozen.plan.timing.passes import (
     Seconds,
     layer_order,
 )
+from unfrozen.plan.timing.rollouts import rollout_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ class StepTime:
     inside     waits for GPUs of the same machine
     between    waits for other machines
     bubbles    waits of a pipeline's ranks for each other
+    rollouts   the time in which vLLM writes completions, of GRPO
     """
 
     products: float
@@ -61,11 +63,13 @@ class StepTime:
     inside: float
     between: float
     bubbles: float
+    rollouts: float = 0.0
 
     @property
     def seconds(self) -> float:
         """All of them."""
-        return self.passes + self.update + self.host + self.communication + self.bubbles
+        waits = self.host + self.communication + self.bubbles
+        return self.passes + self.update + waits + self.rollouts
 
     @property
     def passes(self) -> float:
@@ -93,6 +97,7 @@ CAUSES: Final = {
     "inside": "communication within a machine",
     "between": "communication between machines",
     "bubbles": "pipeline bubbles",
+    "rollouts": "rollouts",
 }
 """What each part of a step's time is spent on, or waits for."""
 
@@ -149,6 +154,7 @@ def step_time(job: Job) -> StepTime:
         inside=times * waits.inside + once.inside,
         between=times * waits.between + once.between,
         bubbles=bubble_seconds(cluster.pipeline_parallel, cluster.chunks, both.busy),
+        rollouts=rollout_seconds(job, gpu),
     )
 
 
@@ -161,16 +167,18 @@ def _micro_batch(part: BatchTime, sharing: Sharing) -> tuple[Seconds, Seconds, W
     ends = part.outside()
     held, outside = _slowest_rank(job, part.local, layers, ends)
     forward, backward, waits = Seconds(), Seconds(), sharing.stages()
+    extra = job.recipe.extra_passes
     for (sparse, kind), times in held.items():
         one = layers[sparse, kind]
         forward = forward.plus(one.forward, times)
         backward = backward.plus(one.backward, times)
         waits = waits.plus(sharing.layer(one, sparse, kind), times)
+        waits = waits.plus(sharing.extra_pass(one, sparse, kind), extra * times)
     if outside:
         outer = a.vocab * a.hidden * (1 if a.tied else 2) / job.cluster.tensor_parallel
         waits = waits.plus(sharing.ends(outer)).plus(sharing.logits())
         forward, backward = forward.plus(ends.forward), backward.plus(ends.backward)
-    return forward, backward, waits
+    return forward.plus(forward, extra), backward, waits
 
 
 def _slowest_rank(

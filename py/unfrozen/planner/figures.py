@@ -19,6 +19,7 @@ OVERHEAD: Final = {
     "reserve": "Allocator reserve",
     "context": COMPONENTS["context"],
     "communication": "Communication buffers",
+    "rollouts": "vLLM",
 }
 EXPANDABLE: Final = (
     "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True leaves fewer blocks unused; try it before you"
@@ -35,6 +36,7 @@ def overhead(plan: Plan) -> dict[str, int]:
         "reserve": plan.device_bytes - plan.beside_bytes - plan.allocated_bytes,
         "context": plan.context_bytes,
         "communication": COMMUNICATION_BYTES if many else 0,
+        "rollouts": plan.rollout_bytes,
     }
     return {key: size for key, size in parts.items() if size}
 

@@ -36,10 +36,10 @@ def memory_numbers(plan: Plan, unit: str) -> list[Json]:
     inputs = [("tensors", format_size(plan.allocated_bytes, unit))]
     inputs += [
         (key, format_size(beside[key], unit))
-        for key in ("reserve", "context", "communication")
+        for key in ("reserve", "context", "communication", "rollouts")
         if key in beside
     ]
-    extra = " + communication" if "communication" in beside else ""
+    extra = "".join(f" + {key}" for key in ("communication", "rollouts") if key in beside)
     low, high = (gib(edge) for edge in plan.context_range)
     return [
         _number(
@@ -258,5 +258,10 @@ def _overhead_terms(plan: Plan, unit: str) -> dict[str, Json]:
             [("buffers of NCCL", "a constant", beside.get("communication", ""))],
             [],
             ["1 to 2 GiB in public reports"],
+        ),
+        "rollouts": explanation(
+            [("weights and KV cache of vLLM", "share · GPU", beside.get("rollouts", ""))],
+            [("share", "vllm_gpu_memory_utilization", str(plan.job.recipe.rollout_share))],
+            ["TRL 1.16, trl/trainer/grpo_config.py"],
         ),
     }

@@ -12,6 +12,7 @@ from unfrozen.planner.figures import bar, verdict
 
 COLOURS: Final = {
     "params": "#2b5f82",
+    "reference": "#6b7a8f",
     "adapters": "#1f8a93",
     "quant_constants": "#8a6a4f",
     "master": "#5f8fb3",

@@ -14,6 +14,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from unfrozen.frameworks.adapting import COMPLETIONS
 from unfrozen.frameworks.registry import FRAMEWORKS, UNFROZEN
 from unfrozen.frameworks.tables import mesh
 from unfrozen.frameworks.writing import known_words
@@ -49,6 +50,14 @@ OTHERS: Final = 2
 """Other layouts of the same GPUs that are named."""
 
 
+def packs_rows(job: Job) -> bool:
+    """Return whether several rows share a sequence: neither pairs and prompts nor rows with images,
+    which TRL 1.16 refuses to pack (trainer/sft_trainer.py).
+    """
+    a = job.model.architecture
+    return job.recipe.objective == "sft" and not a.vision and packs(a)
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingProject:
     """A project: its job, whose layout is open, on `gpus` of its GPU; its data (None: none yet),
@@ -68,15 +77,15 @@ class TrainingProject:
     @property
     def packs(self) -> bool:
         """Whether several rows share a sequence; else each is padded to the end of one."""
-        return packs(self.job.model.architecture)
+        return packs_rows(self.job)
 
-    @property
-    def run_sequences(self) -> int:
-        """Sequences of all epochs; 0 without data."""
+    def run_sequences(self, *, packed: bool) -> int:
+        """Return the sequences of all epochs, `COMPLETIONS` of each prompt; 0 without data."""
         if self.data is None:
             return 0
-        length = self.job.recipe.seq_len if self.packs else self.data.mean
-        return math.ceil(self.data.tokens / length)
+        recipe = self.job.recipe
+        own = self.data.tokens / (recipe.seq_len if packed else self.data.mean)
+        return math.ceil(own * (COMPLETIONS if recipe.objective == "grpo" else 1))
 
     @property
     def step_sequences(self) -> int:
@@ -85,7 +94,7 @@ class TrainingProject:
             return self.sequences
         wanted = USUAL_SEQUENCES
         if self.data is not None:
-            own = self.run_sequences // LEAST_STEPS
+            own = self.run_sequences(packed=self.packs) // LEAST_STEPS
             wanted = min(wanted, 2 ** max(0, own.bit_length() - 1))
         return -(-max(1, wanted) // self.gpus) * self.gpus
 
@@ -113,6 +122,12 @@ class PlannedRun:
         return plan_job(self.job)
 
     @property
+    def packs(self) -> bool:
+        """Whether rows share a sequence: TRL packs none that context parallelism cuts."""
+        cut = self.job.cluster.context_parallel > 1 and self.framework in TRL
+        return self.question.packs and not cut
+
+    @property
     def chance(self) -> float | None:
         """The probability that it runs, as far as published runs support it."""
         return chance_of(self.plan, self.framework)
@@ -137,7 +152,7 @@ class PlannedRun:
     @property
     def steps(self) -> int:
         """Of the whole run; 0 without data."""
-        return math.ceil(self.question.run_sequences / self.layout.sequences)
+        return math.ceil(self.question.run_sequences(packed=self.packs) / self.layout.sequences)
 
     @property
     def run(self) -> Estimate | None:
@@ -174,7 +189,7 @@ class PlannedRun:
         assert self.question.data is not None
         epochs = f"{self.question.data.epochs:g}"
         added = {UNFROZEN: f"--epochs {epochs}"}
-        packing = " --packing true" if self.question.packs else ""
+        packing = " --packing true" if self.packs else ""
         added |= dict.fromkeys(TRL, f"--num_train_epochs {epochs}{packing}")
         if self.framework in added:
             return f"{text} \\\n  {added[self.framework]}"

@@ -18,9 +18,8 @@ from unfrozen.job import Job, read_gpu
 from unfrozen.plan import Plan, plan_job
 from unfrozen.plan.layouts import LAID_OUT, MOST_GPUS, Layout, step_sequences
 from unfrozen.plan.step_time import step_time
-from unfrozen.project.best import OnePlan, PlannedRun, TrainingProject, Work, find
+from unfrozen.project.best import OnePlan, PlannedRun, TrainingProject, Work, find, packs_rows
 from unfrozen.project.changes import SETTINGS, Variant, ways
-from unfrozen.runner import packs
 from unfrozen.training_data import Data
 
 _BATCH: Final = ("micro_batch", "grad_accum")
@@ -107,8 +106,10 @@ def question(
     if "attention" in left and (job.gpu is None or job.gpu.flash):
         asked["attention"] = "flash"
     if data is not None and "seq_len" in left:
-        a = job.model.architecture
-        asked["seq_len"] = data.length(a.positions, packed=packs(a))
+        positions = job.model.architecture.positions
+        asked["seq_len"] = data.length(positions, packed=packs_rows(job))
+        if job.recipe.completion_len:  # after a prompt
+            asked["seq_len"] += asked.setdefault("completion_len", job.recipe.completion_len)
     job = Job.read(plain | {"recipe": asked})
     if job.framework is not None and not framework:
         framework = LAUNCHED.get(job.framework.name, "")

@@ -12,6 +12,7 @@ from unfrozen.frameworks.registry import FRAMEWORKS
 from unfrozen.frameworks.tables import mesh, refusal, zero_stage
 from unfrozen.hardware.flavors import PRICES, PRICES_OF
 from unfrozen.job import Job
+from unfrozen.job.recipe import PAIRED
 from unfrozen.plan import format_gpu
 from unfrozen.plan.record import UNTESTED, band, fits_words, most_words
 from unfrozen.plan.rent import rental, rental_text
@@ -41,8 +42,7 @@ SOLVE: Final = "--solve gpus finds how many GPUs hold it."
 def method_words(job: Job) -> str:
     """Return the method and what of it a reader should know: "full fine-tuning, adamw in bf16"."""
     recipe = job.recipe
-    parts = [METHODS[recipe.method]]
-    parts += [recipe_words(job).partition(", ")[2] or recipe_words(job)]
+    parts = [recipe_words(job, METHODS[recipe.method])]
     if recipe.rounds:
         parts[-1] += " with stochastic rounding"
     parts += ["8-bit optimizer states"] if recipe.moments == "int8" else []
@@ -86,9 +86,10 @@ def facts(choice: PlannedRun) -> Iterator[tuple[str, str]]:
     """Yield what a plan holds, takes and costs, each with its name."""
     job, recipe = choice.job, choice.job.recipe
     times = "" if recipe.grad_accum == 1 else f", {recipe.grad_accum:,} times"
+    pairs = " pairs" if recipe.objective in PAIRED else ""
     yield (
         "batch",
-        f"{choice.layout.sequences:,} × {recipe.seq_len:,} tokens a step; a GPU takes"
+        f"{choice.layout.sequences:,}{pairs} × {recipe.seq_len:,} tokens a step; a GPU takes"
         f" {recipe.micro_batch:,} at once{times}",
     )
     yield "GPU memory", _memory(choice)
@@ -196,7 +197,7 @@ def answer_text(answer: OnePlan) -> str:
     lines = [f"{model.architecture.model_type}, {format_count(model.num_parameters)} parameters"]
     if question.data is not None:
         length = question.job.recipe.seq_len
-        lines += _wrapped(data_words(question.data, length, packed=question.packs))
+        lines += _wrapped(data_words(question.data, length, packed=(first or question).packs))
     if first is None:
         return "\n".join([*lines, "", *_no_plan(answer)])
     lines += ["", *_wrapped(f"Plan: {method_words(first.job)}, on {layout_words(first.job)}"), ""]

@@ -20,7 +20,7 @@ import yaml
 from accelerate.commands.launch import launch_command_parser
 from torch.distributed.pipelining.schedules import get_schedule_class
 from torch.distributed.run import get_args_parser
-from trl.scripts.sft import make_parser
+from trl.scripts import dpo, grpo, sft
 from trl.scripts.utils import DatasetConfig
 
 from frameworks_read import files, words
@@ -59,6 +59,10 @@ LAYOUTS = (
     Cluster(8, "zero1", expert_parallel=4),
     Cluster(8, "zero1", tensor_parallel=2, expert_parallel=4, expert_tensor_parallel=1),
 )
+OBJECTIVES: tuple[dict[str, Any], ...] = (
+    *({"objective": "dpo"}, {"objective": "dpo", "reference": False, "method": "lora"}),
+    *({"objective": "grpo"}, {"objective": "grpo", "reference": True, "rollout_share": 0.0}),
+)
 MODELS = ("meta-llama/Llama-3.1-8B", "Qwen/Qwen3-30B-A3B", "Qwen/Qwen2.5-VL-7B-Instruct")
 
 
@@ -70,6 +74,12 @@ def jobs() -> Iterator[Job]:
                 experts = CATALOGUE[name].model.architecture.experts
                 if cluster.expert_parallel == 1 or experts:
                     yield replace(Job.read(asked), cluster=cluster)
+    for recipe in OBJECTIVES:
+        asked = {
+            "model": CATALOGUE[MODELS[0]].config,
+            "recipe": {**recipe, "seq_len": 1024, "micro_batch": 8},
+        }
+        yield replace(Job.read(asked), cluster=Cluster(8, "zero3"))
 
 
 @cache
@@ -128,15 +138,18 @@ def launched(argv: list[str]) -> list[str]:
     return list(launch_command_parser().parse_args(argv[2:]).training_script_args)
 
 
-def trl(_: Job, text: str) -> None:
+def trl(one: Job, text: str) -> None:
     options, found = launched(words(text)), files(text)
     if "--config" in options:
         at = options.index("--config")
         mixture = yaml.safe_load(found.pop(options[at + 1]))
         assert [DatasetConfig(**one) for one in mixture["datasets"]]
         del options[at : at + 2]
-    read_options(options, OPTIONS["trl"])
-    make_parser().parse_args_and_config([*options, "--use_cpu"], fail_with_unknown_args=True)
+    script = {"sft": sft, "dpo": dpo, "grpo": grpo}[one.recipe.objective]
+    if script is sft:
+        read_options(options, OPTIONS["trl"])
+    parser = script.make_parser()
+    parser.parse_args_and_config([*options, "--use_cpu"], fail_with_unknown_args=True)
     for written in found.values():
         read_settings(json.loads(written), OPTIONS["deepspeed"])
 

@@ -53,6 +53,70 @@ def test_a_written_command_is_read_as_its_job(name: str, gpus: int, kernels: str
     assert count >= 2 or name == "unsloth"
 
 
+OBJECTIVES: tuple[dict[str, Any], ...] = (
+    {"objective": "dpo"},
+    {"objective": "dpo", "reference": False},
+    {"objective": "dpo", "method": "lora"},
+    {"objective": "grpo"},
+    {"objective": "grpo", "reference": True, "completion_len": 300, "rollout_share": 0.5},
+    {"objective": "grpo", "rollout_share": 0.0, "seq_len": 1024},
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "objectives"),
+    [("accelerate", "dpo grpo"), ("deepspeed", "dpo grpo"), ("axolotl", "dpo")],
+)
+@pytest.mark.parametrize("given", OBJECTIVES)
+def test_a_written_objective_is_read_back(
+    name: str, objectives: str, given: dict[str, Any]
+) -> None:
+    found = list(taken(name, job(**given), 8))
+    assert bool(found) == (given["objective"] in objectives)
+    for one in found:
+        assert read_back(name, one) == one, FRAMEWORKS[name].command(one)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("trl dpo --model_name_or_path a", ("dpo", True, None, None, 1024)),
+        (
+            "trl dpo --model_name_or_path a --precompute_ref_log_probs",
+            ("dpo", False, None, None, 1024),
+        ),
+        (
+            "accelerate launch trl/scripts/dpo.py --max_length 512 --model_name_or_path a",
+            ("dpo", True, None, None, 512),
+        ),
+        (
+            "trl grpo --model_name_or_path a --use_vllm --max_completion_length 256",
+            ("grpo", False, 0.3, 256, 768),
+        ),
+        (
+            "trl grpo --model_name_or_path a --use_vllm --vllm_mode server --beta 0.04",
+            ("grpo", True, 0.0, 512, 1024),
+        ),
+        (
+            "swift rlhf --rlhf_type grpo --model a --use_vllm true --vllm_max_model_len 4096"
+            " --vllm_gpu_memory_utilization 0.5",
+            ("grpo", False, 0.5, 512, 4096),
+        ),
+        ("cutoff_len: 2048\nstage: dpo\n", ("dpo", True, None, None, 2048)),
+        (
+            "base_model: a\nsequence_len: 2048\nrl: ipo\n",
+            ("dpo", True, None, None, 2048),
+        ),
+    ],
+)
+def test_dpo_and_grpo_are_read_with_the_defaults_of_trl(
+    text: str, expected: tuple[object, ...]
+) -> None:
+    found = read_job("train", text, no_file).job
+    r = Job.read({**found, "model": "Llama-3.2-1B"}).recipe
+    assert (r.objective, r.reference, r.rollout_share, r.completion_len, r.seq_len) == expected
+
+
 @pytest.mark.parametrize(
     ("name", "versions"),
     [
@@ -188,13 +252,13 @@ def axolotl(**keys: Any) -> str:
         (axolotl(attn_implementation="telepathy"), "attn_implementation", "known values"),
         (axolotl(optimizer="adamw_torch_4bit"), "optimizer", "known are"),
         (axolotl(adapter="vera"), "adapter", "planned are"),
-        (axolotl(rl="dpo"), "rl", "no plan"),
+        (axolotl(rl="kto"), "rl", "known values are sft, pt, dpo"),
         (axolotl(gptq=True), "gptq", "no plan"),
         (axolotl(deepspeed="none.json"), "deepspeed", "no such file"),
         (axolotl(deepspeed="ds.json", gradient_accumulation_steps=4), "deepspeed: grad", "says 4"),
         (axolotl(deepspeed="ds.json", fsdp=["full_shard"]), "deepspeed", "fsdp is on, too"),
         ("a: 1\nb: 2\n", "job", "no key in it"),
-        (axolotl(stage=["rm"]), "stage", "supervised"),
+        ("cutoff_len: 512\nstage: rm\n", "stage", "known values are sft, pt, dpo"),
         ("training.local_batch_size: 1\ntraining.global_batch_size: a\n", "training.g", "whole"),
         ("parallelism.data_parallel_shard_degree: [2]\n", "parallelism.d", "whole number"),
         ("unfrozen train --model a\n", "--", "by the command itself"),
@@ -202,7 +266,7 @@ def axolotl(**keys: Any) -> str:
         ("#!/bin/bash\necho nothing\n", "job", "one command"),
         ("swift sft --model a\nswift sft --model b\n", "job", "one command"),
         ("swift sft --model 'a\n", "line 1", "the shell refuses it"),
-        ("#!/bin/sh\nswift sft --model a --stage x --deepspeed none.json\n", "stage", "supervised"),
+        ("swift rlhf --model a --rlhf_type ppo\n", "rlhf_type", "known values are sft, pt, dpo"),
         ("x" * 1_000_001, "job", "1,000,000 characters"),
         ('{"a": ', "job", "not JSON"),
     ],

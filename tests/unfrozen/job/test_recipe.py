@@ -186,3 +186,47 @@ def test_an_optimizer_of_the_backward_pass_is_read_as_what_it_does(name: str, ru
     same = {"optimizer": rule, "optimizer_in_backward": True, "master": None}
     assert Recipe.read({"optimizer": name}) == Recipe.read(same)
     assert Recipe.read({"optimizer": name, "master": "fp32"}).master == "fp32"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, ("sft", None, None, None, "logits_fp32", 1, 0)),
+        ({"objective": "dpo"}, ("dpo", True, None, None, "logits_fp32", 2, 1)),
+        ({"objective": "dpo", "reference": False}, ("dpo", False, None, None, "logits_fp32", 2, 0)),
+        ({"objective": "grpo"}, ("grpo", False, 0.3, 512, "logits_fp32", 1, 1)),
+        (
+            {"objective": "grpo", "reference": True, "rollout_share": 0, "seq_len": 300},
+            ("grpo", True, 0, 150, "logits_fp32", 1, 1),
+        ),
+        ({"objective": "embedding"}, ("embedding", None, None, None, "classification", 2, 0)),
+    ],
+)
+def test_an_objective_has_the_models_and_passes_that_trl_gives_it(
+    given: dict[str, Any], expected: tuple[object, ...]
+) -> None:
+    r = Recipe.read(given)
+    found = r.objective, r.reference, r.rollout_share, r.completion_len, r.loss
+    assert (*found, r.sequences, r.extra_passes) == expected
+    assert r.tokens == r.sequences * r.seq_len
+
+
+@pytest.mark.parametrize(
+    ("given", "key"),
+    [
+        ({"reference": True}, "reference"),
+        ({"objective": "embedding", "reference": True}, "reference"),
+        ({"objective": "dpo", "rollout_share": 0.3}, "rollout_share"),
+        ({"objective": "dpo", "completion_len": 64}, "completion_len"),
+        ({"objective": "grpo", "seq_len": 512, "completion_len": 513}, "completion_len"),
+        ({"objective": "grpo", "rollout_share": 1.5}, "rollout_share"),
+        ({"objective": "embedding", "loss": "chunked"}, "loss"),
+        ({"objective": "ppo"}, "objective"),
+    ],
+)
+def test_what_an_objective_does_not_have_is_refused_by_its_key(
+    given: dict[str, Any], key: str
+) -> None:
+    with pytest.raises(PlanError) as refused:
+        Recipe.read(given)
+    assert refused.value.key == f"recipe.{key}"

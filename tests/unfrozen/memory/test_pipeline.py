@@ -47,8 +47,7 @@ def test_a_rank_holds_its_layers_and_the_ends_are_on_the_first_and_the_last() ->
         "grads": 2 * 8 * LAYER,
         "master": 4 * 8 * LAYER,
         "moments": 8 * 8 * LAYER + 4 * 8 * 9,  # a count for each of nine tensors a layer
-        "adapters": 0,
-        "quant_constants": 0,
+        **dict.fromkeys(("reference", "adapters", "quant_constants"), 0),
     }
 
 

@@ -288,3 +288,27 @@ def test_stacked_experts_are_updated_one_matrix_after_another() -> None:
     narrow = ModelConfig.from_hf(few | {"hidden_size": 64, "intermediate_size": 48})
     assert update_bytes(narrow, Recipe.read(NARROW)) == 3 * 4 * 96 * 64  # of 64 such
     assert update_bytes(mixtral, Recipe.read(NARROW)) == 3 * 4 * 4 * MEBI
+
+
+def test_a_reference_model_is_a_copy_of_the_weights_sharded_as_they_are() -> None:
+    recipe = Recipe.read({"objective": "dpo"})
+    for stage, shards in ((2, 1), (3, 8)):
+        found = Step(MODEL, recipe, Cluster(8, f"zero{stage}")).states
+        assert found["reference"] == found["params"]
+        assert found["params"] * shards == pytest.approx(2 * MODEL.num_parameters, rel=1e-3)
+    plain = Step(MODEL, Recipe.read({}), Cluster(8)).states
+    assert {**Step(MODEL, recipe, Cluster(8)).states, "reference": 0} == plain
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"objective": "dpo", "reference": False},
+        {"objective": "dpo", "method": "lora"},
+        {"objective": "grpo"},
+    ],
+)
+def test_there_is_no_copy_beside_adapters_or_where_nothing_refers_to_it(
+    given: dict[str, Any],
+) -> None:
+    assert not state_bytes(MODEL, Recipe.read(given))["reference"]

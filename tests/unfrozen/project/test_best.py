@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -148,6 +149,39 @@ def test_a_model_that_cannot_pack_takes_one_row_a_sequence() -> None:
     assert found.steps == -(-52_000 * 3 // 64)
     assert found.job.recipe.seq_len == 1024
     assert "--packing" not in found.command
+
+
+@pytest.mark.parametrize(
+    ("name", "recipe", "steps"),
+    [
+        ("Qwen/Qwen2.5-VL-7B-Instruct", {}, 52_000 * 3 / 64),
+        (EIGHT_B, {"objective": "dpo"}, 52_000 * 3 / 64),
+        (EIGHT_B, {"objective": "grpo"}, 8 * 52_000 * 3 / 64),  # completions of each prompt
+    ],
+)
+def test_rows_with_images_pairs_and_prompts_are_not_packed(
+    name: str, recipe: dict[str, Any], steps: float
+) -> None:
+    found = first(answered(name, sequences=64, framework="accelerate", **recipe))
+    assert found.steps == math.ceil(steps)
+    assert "--packing" not in found.command
+    objective = recipe.get("objective", "sft")
+    assert f"-m trl.scripts.{objective} " in found.command
+    assert found.job.recipe.seq_len == 1024 + 512 * (objective == "grpo")
+
+
+def test_trl_packs_no_rows_that_context_parallelism_cuts() -> None:
+    asked = answered(sequences=64, framework="accelerate")
+    whole, found = first(asked), {}
+    for context in (1, 2):
+        cluster = Cluster(8, "zero3", context_parallel=context)
+        one = replace(whole.job, cluster=cluster)
+        found[context] = replace(whole, layout=replace(whole.layout, job=one))
+    assert (found[1].packs, found[2].packs) == (True, False)
+    assert found[2].steps * found[2].layout.sequences == 52_000 * 3
+    assert found[1].steps * found[1].layout.sequences < 52_000
+    assert "--packing true" in found[1].command
+    assert "--packing" not in found[2].command
 
 
 def test_a_named_framework_runs_the_plan() -> None:

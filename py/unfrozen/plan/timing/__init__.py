@@ -7,5 +7,6 @@ Reading order:
 - `adapters` — what LoRA moves and multiplies beside the frozen layers
 - `passes` — one micro-batch on one GPU; embedding, head, loss, bytes of an update
 - `communication` — collectives as far as matmuls do not hide them, pipeline bubbles
+- `rollouts` — what vLLM takes to write completions, of GRPO
 - `host` — kernel launches, and transfers to the host
 """

@@ -154,9 +154,7 @@ class Sharing:
     def layer(self, layer: LayerTime, sparse: bool, kind: Architecture | None = None) -> Waits:
         """Return waits of one layer, forward and backward; of this `kind` where layers differ."""
         kind = kind or self.part.local
-        found = self._tensor().plus(self._context(kind))
-        if sparse:
-            found = found.plus(self._dispatch())
+        found = self._exchanged(sparse, kind)
         stage = self.job.cluster.stage
         summed = stage == 2 or (stage == 1 and self.job.recipe.grad_accum == 1)
         gathered, scattered = self._sharded(self.part.matmuls(sparse, kind))
@@ -166,6 +164,19 @@ class Sharing:
             found = found.plus(self._beside(gathered, layer.forward))
             return found.plus(self._beside(gathered + scattered, layer.backward))
         return found.plus(self._beside(scattered, layer.backward)) if summed else found
+
+    def extra_pass(self, layer: LayerTime, sparse: bool, kind: Architecture) -> Waits:
+        """Return waits of one layer in a forward pass without gradients."""
+        passes = 3 if self.job.recipe.checkpointing == "full" else 2
+        found = Waits().plus(self._exchanged(sparse, kind), 1 / passes)
+        if self.job.cluster.stage < 3:
+            return found
+        gathered, _ = self._sharded(self.part.matmuls(sparse, kind))
+        return found.plus(self._beside(gathered, layer.forward))
+
+    def _exchanged(self, sparse: bool, kind: Architecture) -> Waits:
+        found = self._tensor().plus(self._context(kind))
+        return found.plus(self._dispatch()) if sparse else found
 
     def _sharded(self, matmuls: tuple[Matmul, ...]) -> tuple[float, float]:
         """Return the seconds to gather one layer's weights, and to reduce-scatter its gradients."""
