@@ -15,6 +15,7 @@ Reading order:
 - `settings` — what a setting is: type, default, bounds, label, help
 - `lora` — the adapters of a recipe, and the layers they sit beside
 - `recipe` — how a model is trained
+- `rollouts` — what an engine that writes completions holds of a GPU
 - `cluster` — on how many GPUs
 - `layout` — whether a layout fits a model
 - `framework_defaults` — what a framework does where a job does not say it
