@@ -6,6 +6,7 @@ autocast in fp16, and sequences as long as the rows.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -23,6 +24,10 @@ from unfrozen.project.changes import SETTINGS, Variant, ways
 from unfrozen.training_data import Data
 
 _BATCH: Final = ("micro_batch", "grad_accum")
+_MEMORY: Final = re.compile(
+    r"\s*(?:\d+\s*[x×]\s*|one\s+|an?\s+)?(\d+)\s*gi?b(\s+(card|gpu)s?)?\s*", re.I
+)
+"""A GPU of which the memory alone is said."""
 
 
 def read_gpus(text: str) -> tuple[int | None, str | None]:
@@ -35,6 +40,10 @@ def read_gpus(text: str) -> tuple[int | None, str | None]:
     if not text.strip():
         bound = "it must be a number, with the GPU's name or without"
         raise PlanError("gpus", text, bound, "for example 8xH100")
+    if size := _MEMORY.fullmatch(text):
+        alike = [gpu.name for gpu in GPUS if gpu.nominal_gb == int(size[1])]
+        bound = f"it says how much memory, which {len(alike)} GPUs of the table have"
+        raise PlanError("gpus", text, bound, f"name the card, such as {', '.join(alike[:8])}")
     cards = [gpu.name for gpu in GPUS if not name and str(count) in gpu.name.split()]
     if cards:
         raise PlanError("gpus", text, "it may be a GPU or a number", f"for example {cards[0]}")

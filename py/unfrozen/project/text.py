@@ -10,7 +10,7 @@ from typing import Any, Final
 from unfrozen.answer.text import WIDTH, recipe_words, table
 from unfrozen.frameworks.registry import FRAMEWORKS
 from unfrozen.frameworks.tables import mesh, refusal, zero_stage
-from unfrozen.hardware.flavors import PRICES, PRICES_OF
+from unfrozen.hardware.flavors import FEWEST, PRICES, PRICES_OF
 from unfrozen.job import Job
 from unfrozen.job.recipe import PAIRED
 from unfrozen.plan import format_gpu
@@ -158,7 +158,9 @@ def _cost(choice: PlannedRun) -> str:
     gpu, price = job_gpu(choice.job), choice.price
     hours = f"{sig3(choice.run.gpu_hours if choice.run else 0.0)} GPU-hours"
     if price is None:
-        return f"{hours} of the {gpu.name}, whose price is not known here"
+        return (
+            f"{hours} of the {gpu.name}, which fewer than {FEWEST} providers list: no usual price"
+        )
     cost = f"{choice.cost or 0:,.2f}"
     if choice.question.price is not None:
         return f"{cost} at {price:g} a GPU-hour, {hours}"
