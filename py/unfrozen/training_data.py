@@ -33,6 +33,8 @@ CUT: Final = 0.001
 """Share of the rows that a sequence may cut: one row of a thousand does not set its length."""
 LEAST_LENGTH: Final = 2048
 """Tokens of a sequence that packs shorter rows."""
+PADDED: Final = 64
+"""Tokens of which the sequences of padded rows are a multiple: those of a tile of attention."""
 MOST_LENGTH: Final = 131_072
 """Tokens of the longest sequence that is planned without being asked for."""
 
@@ -72,16 +74,17 @@ class Data:
         return max(1, round(self.rows * self.epochs * self.mean))
 
     def length(self, most: int | None, *, packed: bool = True) -> int:
-        """Return the tokens of a sequence: the power of two that holds all rows but one in a
-        thousand, as far as the model takes them (`most`); where rows are packed, at least
-        `LEAST_LENGTH`.
+        """Return the tokens of a sequence, which holds all rows but one in a thousand, as far as the
+        model takes them (`most`): where rows are packed a power of two of at least `LEAST_LENGTH`,
+        else a multiple of `PADDED`.
         """
         last = self.longest
         if self.lengths:
             last = max(1, self.lengths[math.ceil((1 - CUT) * len(self.lengths)) - 1])
-        wanted = 1 << math.ceil(math.log2(last))
-        least = LEAST_LENGTH if packed else 1
-        return min(max(least, wanted), MOST_LENGTH, most or MOST_LENGTH)
+        wanted = -(-last // PADDED) * PADDED
+        if packed:
+            wanted = max(LEAST_LENGTH, 1 << math.ceil(math.log2(last)))
+        return min(wanted, MOST_LENGTH, most or MOST_LENGTH)
 
     def too_long(self, length: int) -> int | None:
         """Return how many rows a sequence cuts; None where only the longest is known."""

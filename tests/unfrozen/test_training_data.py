@@ -79,6 +79,7 @@ def test_one_row_of_a_thousand_does_not_set_the_length_of_a_sequence() -> None:
     assert data.too_long(4096) == 1
     assert data.length(2048) == 2048
     assert Data.of([100] * 10, 1, "").length(None, packed=False) == 128
+    assert Data.of([1200] * 10, 1, "").length(None, packed=False) == 1216
     assert Data.of([100] * 10, 1, "").length(None) == 2048  # short rows are packed
     assert Data(10, 1, 100, 5000).length(None) == 8192
     assert Data(10, 1, 100, 112_541).length(131_072) == 131_072
