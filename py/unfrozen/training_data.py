@@ -74,9 +74,9 @@ class Data:
         return max(1, round(self.rows * self.epochs * self.mean))
 
     def length(self, most: int | None, *, packed: bool = True) -> int:
-        """Return the tokens of a sequence, which holds all rows but one in a thousand, as far as the
-        model takes them (`most`): where rows are packed a power of two of at least `LEAST_LENGTH`,
-        else a multiple of `PADDED`.
+        """Return the tokens of a sequence, which holds all rows but one in a thousand, as far as
+        the model takes them (`most`): where rows are packed a power of two of at least
+        `LEAST_LENGTH`, else a multiple of `PADDED`.
         """
         last = self.longest
         if self.lengths:

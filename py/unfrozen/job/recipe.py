@@ -110,8 +110,7 @@ class Recipe:
     objective: str = choice(
         "sft",
         "Objective",
-        "What is trained for, and so which models and passes a step has (`trl sft`, `trl dpo`,"
-        " `trl grpo`).",
+        "What is trained for, and so which models and passes a step has.",
         "Method",
         {
             "sft": "next token (SFT, pre-training)",
@@ -124,8 +123,7 @@ class Recipe:
     reference: bool | None = flag(
         None,
         "Reference model",
-        "The loss compares with a frozen copy of the weights, or with adapters switched off"
-        " (`beta` of GRPO; `precompute_ref_log_probs` of DPO leaves it out).",
+        "A frozen copy of the weights that the loss compares with; none beside adapters.",
         "Method",
         optional=True,
         applies=_compares,
@@ -134,8 +132,7 @@ class Recipe:
     rollout_share: float | None = probability(
         None,
         "vLLM's share of each GPU",
-        "Share of the GPU's memory that vLLM takes beside training (`vllm_gpu_memory_utilization`),"
-        " by default 0.3; 0 where rollouts are another machine's.",
+        "`vllm_gpu_memory_utilization`, by default 0.3; 0 where another machine writes rollouts.",
         "Method",
         applies=_rolls_out,
     )
@@ -143,8 +140,7 @@ class Recipe:
     completion_len: int | None = whole_number(
         None,
         "Completion length",
-        "Tokens of a sequence that the model itself writes (`max_completion_length`), by default"
-        " half of it, and 512 at most.",
+        "`max_completion_length`, by default half of a sequence, and 512 at most.",
         "Method",
         most=16_777_216,
         optional=True,
