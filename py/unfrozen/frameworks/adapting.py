@@ -57,7 +57,7 @@ def refuse(job: Job, framework: str, **allowed: tuple[Any, ...]) -> None:
 
 
 COMPLETIONS: Final = 8
-"""Of each prompt (`num_generations` of TRL's GRPO)."""
+"""TRL's GRPO writes so many of each prompt (`num_generations`)."""
 
 
 def completions_of_prompt(job: Job) -> int:

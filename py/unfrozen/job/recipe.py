@@ -119,7 +119,7 @@ class Recipe:
             "embedding": "embeddings of pairs (contrastive)",
         },
     )
-    """Of `PAIRED` ones `micro_batch` counts pairs."""
+    """`micro_batch` counts pairs where it is one of `PAIRED`."""
     reference: bool | None = flag(
         None,
         "Reference model",
@@ -136,7 +136,7 @@ class Recipe:
         "Method",
         applies=_rolls_out,
     )
-    """Of TRL's colocated mode, without sleep (trainer/grpo_config.py)."""
+    """TRL's colocated mode keeps it, as vLLM does not sleep by default (trainer/grpo_config.py)."""
     completion_len: int | None = whole_number(
         None,
         "Completion length",
@@ -522,7 +522,7 @@ class Recipe:
 
     @property
     def copies_weights(self) -> bool:
-        """Whether the reference model is a copy: beside adapters it is the model without them."""
+        """Return whether the reference is a copy: beside adapters it is the model without them."""
         return bool(self.reference) and self.lora is None
 
     @property

@@ -1,4 +1,4 @@
-"""What vLLM holds of a GPU that trains by GRPO: the model's weights, and keys and values."""
+"""vLLM holds the model's weights, and keys and values, beside what trains on a GPU by GRPO."""
 
 from __future__ import annotations
 
