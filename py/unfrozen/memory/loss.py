@@ -101,6 +101,16 @@ def linear_chunk(c: int) -> int:
     return LINEAR_CHUNK if c >= 4 else 4 * LINEAR_CHUNK
 
 
+def loss_chunk(kind: str, c: int, tokens: int, hidden: int, vocab: int) -> int:
+    """Return the tokens whose logits one matmul of the head makes, of `tokens`."""
+    if kind == "linear":
+        return min(tokens, linear_chunk(c))
+    if kind != "fused_linear":
+        return tokens
+    parts = -(-vocab // hidden)
+    return min(tokens, 1 << (-(-tokens // parts) - 1).bit_length())
+
+
 def with_weight_sum(
     loss: LossMemory, c: int, tokens: int, vocab: int, weights: int, *, narrow: bool
 ) -> LossMemory:
@@ -136,13 +146,9 @@ def loss_memory(
         softmax = (8 if c < 4 else 4) * chunk
         left = c * (logits - chunk)  # of the second, where gradients of the weight begin to add up
         return LossMemory(left + softmax, left + inputs, weight_gradients=2, early=True)
-    if kind == "fused_linear":
-        parts = -(-vocab // hidden)
-        chunk = min(tokens, 1 << (-(-tokens // parts) - 1).bit_length())
-        return LossMemory((4 + c) * chunk * vocab + inputs, inputs, 0, early=True)
-    if kind == "linear":
-        copy = c if c < 4 else 0
-        chunk = min(tokens, linear_chunk(c))
+    if kind in ("fused_linear", "linear"):
+        chunk = loss_chunk(kind, c, tokens, hidden, vocab)
+        copy = c if c < 4 or kind == "fused_linear" else 0
         return LossMemory((4 + copy) * chunk * vocab + inputs, inputs, 0, early=True)
     if kind == "fused_vocab":
         return LossMemory(

@@ -30,14 +30,14 @@ BARS: dict[tuple[str, str, str], tuple[float, float]] = {
     ("later", "memory", "machine"): (0.037, 0.147),
     ("later", "memory", "machines"): (0.012, 0.062),
     ("later", "memory", "all"): (0.041, 0.125),
-    ("later", "speed", "long"): (0.670, 0.670),
+    ("later", "speed", "long"): (0.667, 0.667),
     ("later", "speed", "adapters"): (0.184, 0.234),
-    ("later", "speed", "experts"): (0.151, 0.220),
-    ("later", "speed", "low"): (0.094, 0.625),  # one is of a B200 held below its power
-    ("later", "speed", "unlinked"): (2.307, 2.307),
-    ("later", "speed", "machine"): (0.059, 0.269),
-    ("later", "speed", "machines"): (0.067, 0.193),
-    ("later", "speed", "all"): (0.065, 0.285),
+    ("later", "speed", "experts"): (0.098, 0.236),
+    ("later", "speed", "low"): (0.094, 0.565),  # one is of a B200 held below its power
+    ("later", "speed", "unlinked"): (2.249, 2.249),
+    ("later", "speed", "machine"): (0.060, 0.227),
+    ("later", "speed", "machines"): (0.072, 0.193),
+    ("later", "speed", "all"): (0.067, 0.285),
     ("third", "memory", "adapters"): (0.047, 0.119),
     ("third", "memory", "machine"): (0.025, 0.103),
     ("third", "memory", "all"): (0.043, 0.109),
@@ -51,12 +51,12 @@ BARS: dict[tuple[str, str, str], tuple[float, float]] = {
     ("fourth", "memory", "hf_experts"): (0.053, 0.364),
     ("fourth", "memory", "adapters"): (0.056, 0.192),
     ("fourth", "memory", "all"): (0.056, 0.236),
-    ("fourth", "speed", "hf_experts"): (1.629, 2.625),
+    ("fourth", "speed", "hf_experts"): (1.027, 1.381),
     ("fourth", "speed", "adapters"): (0.176, 0.646),
     ("fourth", "speed", "low"): (0.034, 0.069),
     ("fourth", "speed", "machine"): (0.101, 1.816),
     ("fourth", "speed", "machines"): (0.039, 0.424),
-    ("fourth", "speed", "all"): (0.182, 2.211),
+    ("fourth", "speed", "all"): (0.182, 1.290),
 }
 
 SLACK = 1.05

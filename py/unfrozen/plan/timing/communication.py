@@ -35,6 +35,7 @@ from unfrozen.plan.timing.passes import (
     BatchTime,
     LayerTime,
     Seconds,
+    gradient_width,
     layer_kinds,
     trained,
 )
@@ -183,7 +184,7 @@ class Sharing:
         own = sum(p.weights for p in matmuls if not p.routed)
         experts = self._expert_width * sum(p.weights for p in matmuls if p.routed)
         found = []
-        for width in (self._gathered_width(), self.gradient_width() * self._trained_share()):
+        for width in (self._gathered_width(), gradient_width(self.job) * self._trained_share()):
             found.append(self.data.gather(width * own) + self.expert_data.gather(width * experts))
         return found[0], found[1]
 
@@ -216,7 +217,7 @@ class Sharing:
         if self.data.gpus <= 1 or self.job.cluster.stage != 3:
             return Waits()
         gathered = self.data.gather(self._gathered_width() * weights)
-        scattered = self.data.gather(self.gradient_width() * self._trained_share() * weights)
+        scattered = self.data.gather(gradient_width(self.job) * self._trained_share() * weights)
         times = 2 if self.job.cluster.root_resharded else 1
         return Waits.on(self.data, times * gathered + scattered)
 
@@ -232,7 +233,7 @@ class Sharing:
         """Return the waits once a step: gradient reduction, and the new weights below ZeRO-3."""
         cluster, recipe = self.job.cluster, self.job.recipe
         own, experts = self._weights()
-        width = self.gradient_width()
+        width = gradient_width(self.job)
         apart = self.copies.reduce(width * (own + experts) / cluster.shards)
         found = self._beside(apart, backward) if cluster.stage else Waits()
         if self.data.gpus <= 1 or cluster.stage == 3:
@@ -265,14 +266,6 @@ class Sharing:
         )
         experts = counted * self._trained_share() / cluster.pipeline_parallel
         return whole - experts * cluster.expert_parallel, experts * self._expert_width
-
-    def gradient_width(self) -> int:
-        """Return the bytes of a gradient as it is reduced."""
-        recipe, cluster = self.job.recipe, self.job.cluster
-        if recipe.reduce:
-            return BYTES[recipe.reduce]
-        wide = cluster.outer_apart or cluster.stage < 3
-        return BYTES[recipe.grads] if wide else min(2, BYTES[recipe.grads])
 
     def stages(self) -> Waits:
         """Return the waits for a micro-batch's activations between pipeline stages, and their

@@ -82,8 +82,21 @@ def matmul_seconds(
     return max(fastest, groups * (width * (m * k + k * n) + out * m * n) / rates.memory)
 
 
+def bias_seconds(rows: float) -> float:
+    """Return the seconds for the gradients of two biases that `rows` tokens of an expert gathered:
+    one sum after the other, two dependent reads each (PyTorch, aten/src/ATen/native/cuda/
+    Indexing.cu, `indexing_backward_kernel`: a warp takes all rows of an index).
+    """
+    return 2 * rows * FILL_SECONDS
+
+
 DELTA_CHUNK: Final = 64
 """Tokens of a chunk (flash-linear-attention, fla/ops/gated_delta_rule/chunk.py)."""
+GPT_OSS: Final = (26, 46)
+"""Times that the function of gpt-oss' experts moves a number of their width, forward and backward,
+in transformers, with Liger's kernels too (monkey_patch.py: `swiglu=False`): biases are gathered for
+each token and added; every second column is clamped, scaled and multiplied, a kernel each; backward
+each half is a matrix of zeros before it is one of gradients (modeling_gpt_oss.py, `_apply_gate`)."""
 AGAIN: Final = 3.0
 """Matmuls of a scan backward over those forward: two gradients, and all of it recomputed, which
 its kernels save nothing of (mamba_ssm/ops/triton/ssd_combined.py)."""
@@ -241,6 +254,8 @@ def _routing(a: Architecture, setup: LayerSetup, places: float | None) -> Moved:
     ahead, back = (3, 5) if setup.kernels == "fused" else (5, 9)
     if not a.gated:
         ahead, back = 2, 3
+    if a.sinks and places is None:
+        ahead, back = GPT_OSS
     scores = 12 * e.count
     if places is None:
         copies = 6 * c * t * d + scores

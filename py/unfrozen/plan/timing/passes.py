@@ -14,7 +14,7 @@ from unfrozen.job.recipe import BYTES, Recipe
 from unfrozen.job.settings import LOW_BITS
 from unfrozen.memory.adapters import linear_parameters, quantized_parameters
 from unfrozen.memory.layer_setup import LayerSetup
-from unfrozen.memory.loss import linear_chunk
+from unfrozen.memory.loss import linear_chunk, loss_chunk
 from unfrozen.model import Architecture
 from unfrozen.plan.flops import adapter_parameters, frozen, head_trains, outer_trained
 from unfrozen.plan.timing.adapters import adapter_seconds
@@ -22,6 +22,7 @@ from unfrozen.plan.timing.attention import Attention, attention, by_megatron, ke
 from unfrozen.plan.timing.layers import (
     Matmul,
     Rates,
+    bias_seconds,
     layer_matmuls,
     layer_moved,
     matmul_seconds,
@@ -86,6 +87,31 @@ def moment_width(recipe: Recipe) -> float:
     return OPTIMIZERS[recipe.optimizer].states * width
 
 
+def gradient_width(job: Job) -> int:
+    """Return the bytes of a gradient as it is reduced."""
+    recipe, cluster = job.recipe, job.cluster
+    if recipe.reduce:
+        return BYTES[recipe.reduce]
+    wide = cluster.outer_apart or cluster.stage < 3
+    return BYTES[recipe.grads] if wide else min(2, BYTES[recipe.grads])
+
+
+def copied_bytes(job: Job) -> tuple[float, float]:
+    """Return the bytes per sharded weight that FSDP2 copies forward and backward, on the stream
+    that computes: what was gathered, into each weight; gradients, into what is scattered
+    (torch/distributed/fsdp/_fully_shard/_fsdp_collectives.py, `split_with_sizes_copy`,
+    `chunk_cat`). FSDP1 and DeepSpeed compute with views of what they gathered.
+    """
+    recipe, cluster = job.recipe, job.cluster
+    other = job.framework is not None and job.framework.name in OTHER_SHARDING
+    if cluster.stage < 3 or cluster.shards <= 1 or other or recipe.reenters:
+        return 0.0, 0.0
+    width = min(BYTES[recipe.compute], BYTES[recipe.params])
+    scattered = (width + gradient_width(job)) * trained(job) / job.model.num_parameters
+    times = recipe.grad_accum if recipe.accumulates_whole else 1
+    return 2.0 * width, 2.0 * width + scattered / times
+
+
 def update_bytes(recipe: Recipe) -> float:
     """Return the bytes moved per weight by the update and by gradient clipping."""
     weights = BYTES[recipe.params]
@@ -111,6 +137,8 @@ OF_TRANSFORMERS: Final = (
     *("transformers", "accelerate", "trl", "axolotl", "ms-swift", "llama-factory", "deepspeed"),
 )
 """Frameworks that train the modules of transformers as they are."""
+OTHER_SHARDING: Final = ("deepspeed", "llama-factory", "ms-swift", "llm-foundry", "megatron")
+"""Frameworks that shard weights by DeepSpeed, FSDP1 or Megatron-Core; the others by FSDP2."""
 UNPACKED_BYTES: Final = 4.5
 """A quantized weight: half a byte or one read, two written, two read by the product."""
 CAST_BYTES: Final = 5
@@ -219,10 +247,14 @@ class BatchTime:
         looked_up = embedding_bytes(job, local) / 2 / rates.memory
         if job.recipe.loss == "classification":
             return LayerTime(Seconds(0, 0, looked_up, 4), Seconds(0, 0, looked_up, 6))
-        t, d, v = int(self.tokens), local.hidden, local.vocab
-        head = matmul_seconds(t, v, d, rates, width, width)
-        back = matmul_seconds(t, d, v, rates, width, width)
-        weight = WEIGHT_GRADIENT * matmul_seconds(v, d, t, rates) if head_trains(job) else 0.0
+        d, v = local.hidden, local.vocab
+        t = loss_chunk(job.recipe.loss, width, int(self.tokens), d, v)
+        chunks = self.tokens / t
+        head = chunks * matmul_seconds(t, v, d, rates, width, width)
+        back = chunks * matmul_seconds(t, d, v, rates, width, width)
+        summed = 2 * width if chunks > 1 else width  # what a chunk adds to is read and written
+        weight = chunks * matmul_seconds(v, d, t, rates, width, summed) * head_trains(job)
+        weight *= WEIGHT_GRADIENT
         return LayerTime(
             Seconds(head, 0, memory + looked_up, 12),
             Seconds(back + weight, 0, memory + looked_up, 14),
@@ -261,13 +293,19 @@ class BatchTime:
             engine = by_megatron(self.job)
             forward += self._cast(matmuls, weights=not engine)
             backward += 2 * self._cast(matmuls, weights=False)
-        added = self._accumulated(matmuls)
+        backward += self._accumulated(matmuls)
+        weights = sum(p.weights for p in matmuls)
+        copied = copied_bytes(self.job)
+        forward, backward = forward + copied[0] * weights, backward + copied[1] * weights
         if recipe.base:
             model = self.job.model
             share = quantized_parameters(model, recipe) / linear_parameters(model)
-            weights = share * sum(p.weights for p in matmuls)
-            forward, backward = (n + UNPACKED_BYTES * weights for n in (forward, backward))
-        return forward / memory, (backward + added) / memory, moved.kernels, moved.kernels_back
+            unpacked = UNPACKED_BYTES * share * weights
+            forward, backward = forward + unpacked, backward + unpacked
+        ahead, back = forward / memory, backward / memory
+        if sparse and kind.sinks and kind.experts and places is None and not self.loops:
+            back += bias_seconds(self.tokens * kind.experts.per_token / kind.experts.count)
+        return ahead, back, moved.kernels, moved.kernels_back
 
     def _cast(self, matmuls: tuple[Matmul, ...], weights: bool) -> float:
         """Return the bytes moved by casts to fp8: the inputs of matmuls, and the weights unless

@@ -10,8 +10,14 @@ from unfrozen.hardware import find
 from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan.step_time import step_time
-from unfrozen.plan.timing.layers import layer_moved, matmul_seconds
-from unfrozen.plan.timing.passes import WEIGHT_GRADIENT, BatchTime, Machine, Seconds
+from unfrozen.plan.timing.layers import FILL_SECONDS, bias_seconds, layer_moved, matmul_seconds
+from unfrozen.plan.timing.passes import (
+    WEIGHT_GRADIENT,
+    BatchTime,
+    Machine,
+    Seconds,
+    copied_bytes,
+)
 
 LLAMA = CATALOGUE["meta-llama/Llama-3.1-8B"].config
 
@@ -61,6 +67,56 @@ def test_fp32_weights_that_are_sharded_come_in_16_bits_and_no_layer_casts_them()
     narrow, wide = (part({"params": params}, **sharded).layer(False) for params in ("bf16", "fp32"))
     assert wide.forward == narrow.forward
     assert part({"params": "fp32"}).layer(False).forward.memory > narrow.forward.memory
+
+
+def test_fsdp2_copies_what_it_gathers_and_what_it_scatters_and_the_others_do_not() -> None:
+    """Read and written, in both passes; gradients once read in 16 bits and written as reduced."""
+
+    def copied(framework: str | None, recipe: dict[str, Any] | None = None) -> tuple[float, float]:
+        given = {"model": LLAMA, "recipe": recipe or {}, "gpu": "H100"}
+        cluster = {"gpus": 8, "sharding": "zero3", "outer_apart": True}
+        return copied_bytes(Job.read(given | {"cluster": cluster, "framework": framework}))
+
+    wide = {"params": "fp32", "grads": "fp32"}
+    assert copied("torchtitan", wide) == (4, 4 + 2 + 4)
+    assert copied("torchtitan", wide | {"reduce": "bf16"}) == (4, 4 + 2 + 2)
+    assert copied("torchtitan", wide | {"no_sync": True, "grad_accum": 3}) == (4, 4 + 6 / 3)
+    assert copied("deepspeed") == copied("llm-foundry") == (0, 0)
+    assert copied(None, {"reentrant": True, "checkpointing": "full"}) == (0, 0)
+    frozen = copied("trl", {"method": "lora"})
+    assert frozen[0] == 4 < frozen[1] < 4.1
+    plain, sharded = (part(gpus=8, sharding=s).layer(False) for s in ("none", "zero3"))
+    weights = 4096 * (2 * 4096 + 2 * 1024 + 3 * 14336)
+    more = sharded.forward.memory - plain.forward.memory
+    assert more * part().machine.wide.memory == pytest.approx(4 * weights)
+
+
+def test_liger_takes_the_head_in_chunks_that_each_read_its_weights() -> None:
+    """32 chunks of 64 tokens: logits, input and weight gradients each read or write all weights."""
+    recipe = {"micro_batch": 1, "seq_len": 2048}
+    whole, chunked = (part({**recipe, "loss": loss}) for loss in ("logits_bf16", "fused_linear"))
+    weights, memory = 2 * 128256 * 4096, whole.machine.wide.memory
+    once, often = whole.outside(), chunked.outside()
+    assert often.forward.matmuls >= 32 * weights / memory > once.forward.matmuls
+    assert often.backward.matmuls >= 32 * (weights + 2 * WEIGHT_GRADIENT * weights) / memory
+    long = {"loss": "fused_linear", "micro_batch": 64}
+    assert (
+        part(long).outside().forward.matmuls
+        < 1.1 * part(long | {"loss": "logits_bf16"}).outside().forward.matmuls
+    )
+
+
+def test_biases_of_experts_are_summed_token_by_token_where_transformers_gathers_them() -> None:
+    def back(framework: str, gpu: str = "H100") -> float:
+        recipe = {"attention": "flash", "micro_batch": 1, "seq_len": 4096, "kernels": "fused"}
+        config = CATALOGUE["openai/gpt-oss-20b"].config
+        given = {"model": config, "recipe": recipe, "gpu": gpu, "framework": framework}
+        job = Job.read(given)
+        return BatchTime(job, Machine.of(find(gpu), "bf16")).layer(True).backward.memory
+
+    rows = 4096 * 4 / 32
+    assert back("trl") - back("megatron") > 2 * rows * FILL_SECONDS
+    assert bias_seconds(rows) == 2 * rows * FILL_SECONDS
 
 
 def test_frozen_weights_need_no_gradient() -> None:

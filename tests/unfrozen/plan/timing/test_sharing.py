@@ -11,7 +11,13 @@ from unfrozen.job import Job
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.plan.step_time import step_time
 from unfrozen.plan.timing.communication import Sharing, Waits
-from unfrozen.plan.timing.passes import BatchTime, LayerTime, Machine, Seconds
+from unfrozen.plan.timing.passes import (
+    BatchTime,
+    LayerTime,
+    Machine,
+    Seconds,
+    gradient_width,
+)
 
 CONFIG = CATALOGUE["meta-llama/Llama-3.1-8B"].config
 
@@ -195,7 +201,7 @@ def test_once_a_step_gradients_are_summed_and_new_weights_gathered() -> None:
 
 def test_a_gradient_is_reduced_as_wide_as_it_is_unless_fsdp_narrows_it() -> None:
     def width(recipe: dict[str, Any], **cluster: Any) -> int:
-        return sharing(job(recipe, gpus=2, **cluster)).gradient_width()
+        return gradient_width(job(recipe, gpus=2, **cluster))
 
     wide = {"params": "fp32"}
     assert [width({}, sharding=f"zero{stage}") for stage in (1, 2, 3)] == [2, 2, 2]
