@@ -170,15 +170,15 @@ def held_apart(errors: Mapping[str, Sequence[float]]) -> tuple[int, int]:
 SPEEDS: Final[dict[str, Band]] = {
     "apple": Band(0, 0, 0.000, 0.000),
     "objectives": Band(0, 0, 0.000, 0.000),
-    "hf_experts": Band(20, 1, 1.523, 2.598),
-    "long": Band(6, 2, 0.370, 0.650),
+    "hf_experts": Band(20, 1, 0.962, 1.515),
+    "long": Band(6, 2, 0.370, 0.647),
     "adapters": Band(60, 8, 0.176, 0.930),
     "spread_experts": Band(10, 1, 0.160, 0.654),
     "experts": Band(13, 5, 0.169, 0.548),
-    "low": Band(40, 7, 0.060, 0.727),
-    "unlinked": Band(1, 1, 2.239, 2.239),
-    "machine": Band(141, 17, 0.160, 0.441),
-    "machines": Band(66, 9, 0.072, 0.659),
+    "low": Band(40, 7, 0.061, 0.640),
+    "unlinked": Band(1, 1, 2.183, 2.183),
+    "machine": Band(141, 17, 0.145, 0.435),
+    "machines": Band(66, 9, 0.084, 0.659),
 }
 MEMORIES: Final[dict[str, Peaks]] = {
     "hf_experts": Peaks(19, 0.051, 0.353, (11, 11, 9, 6, 3, 2, 0, 0)),

@@ -96,7 +96,7 @@ GPT_OSS: Final = (26, 46)
 """Times that the function of gpt-oss' experts moves a number of their width, forward and backward,
 in transformers, with Liger's kernels too (monkey_patch.py: `swiglu=False`): biases are gathered for
 each token and added; every second column is clamped, scaled and multiplied, a kernel each; backward
-each half is a matrix of zeros before it is one of gradients (modeling_gpt_oss.py, `_apply_gate`)."""
+a half is a matrix of zeros before it is one of gradients (modeling_gpt_oss.py, `_apply_gate`)."""
 AGAIN: Final = 3.0
 """Matmuls of a scan backward over those forward: two gradients, and all of it recomputed, which
 its kernels save nothing of (mamba_ssm/ops/triton/ssd_combined.py)."""
