@@ -17,6 +17,7 @@ from unfrozen.frameworks.adapting import (
 )
 from unfrozen.frameworks.formats import Format, Key, shared
 from unfrozen.job import Job
+from unfrozen.job.rollouts import engine
 from unfrozen.job.unplanned import instead_of
 
 Facts = dict[str, Any]
@@ -152,7 +153,16 @@ def _objective_facts(job: Job) -> Facts:
         "rollout_share": recipe.rollout_share or None,
         "model_len": recipe.seq_len if recipe.rollout_share else None,
         "mode": "colocate" if recipe.rollout_share else "server",
+        "engine_ranks": _engine_ranks(job),
     }
+
+
+def _engine_ranks(job: Job) -> int | None:
+    """Return the GPUs of one engine of vLLM; None where it is one, or elsewhere."""
+    if not job.recipe.rollout_share or job.gpu is None:
+        return None
+    ranks = engine(job.model, job.recipe, job.gpu, job.cluster.gpus).ranks
+    return ranks if ranks > 1 else None
 
 
 def _adapter_facts(job: Job) -> Facts:

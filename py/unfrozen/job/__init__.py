@@ -36,7 +36,7 @@ from unfrozen.job.framework_defaults import ChosenFramework, apply_framework
 from unfrozen.job.layout import check_layout
 from unfrozen.job.lora import EXPERTS, check_targets, whole_targets
 from unfrozen.job.recipe import Recipe
-from unfrozen.job.rollouts import sequences_in_flight
+from unfrozen.job.rollouts import engine
 from unfrozen.job.unplanned import instead_of, refuse_key
 from unfrozen.model import ModelConfig, catalogue
 from unfrozen.model.names import LARGEST_CONFIG_BYTES
@@ -261,7 +261,7 @@ def _check_gpu(job: Job) -> None:
     if job.gpu is None:
         return
     if recipe.rollout_share:
-        sequences_in_flight(job.model, recipe, job.gpu)
+        engine(job.model, recipe, job.gpu, job.cluster.gpus)
     for path, (allowed, why) in _ON_APPLE.items() if job.gpu.device == "mps" else ():
         part, _, key = path.partition(".")
         value = getattr(getattr(job, part), key)

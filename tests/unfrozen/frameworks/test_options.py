@@ -62,6 +62,7 @@ LAYOUTS = (
 OBJECTIVES: tuple[dict[str, Any], ...] = (
     *({"objective": "dpo"}, {"objective": "dpo", "reference": False, "method": "lora"}),
     *({"objective": "grpo"}, {"objective": "grpo", "reference": True, "rollout_share": 0.0}),
+    {"objective": "grpo", "rollout_share": 0.1},  # of engines that are split among GPUs
 )
 MODELS = ("meta-llama/Llama-3.1-8B", "Qwen/Qwen3-30B-A3B", "Qwen/Qwen2.5-VL-7B-Instruct")
 

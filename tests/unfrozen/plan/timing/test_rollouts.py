@@ -7,17 +7,18 @@ from typing import Any
 import pytest
 
 from unfrozen.errors import PlanError
+from unfrozen.frameworks.registry import FRAMEWORKS
 from unfrozen.hardware import memory_bytes_per_second
 from unfrozen.job import Job
-from unfrozen.job.rollouts import cache_bytes, sequences_in_flight
+from unfrozen.job.rollouts import cache_bytes, engine
 from unfrozen.plan import plan_job
 from unfrozen.plan.step_time import job_gpu, step_time
 from unfrozen.plan.timing.rollouts import rollout_seconds
 
 
-def job(objective: str = "grpo", **recipe: Any) -> Job:
+def job(objective: str = "grpo", gpus: int = 8, **recipe: Any) -> Job:
     usual = {"objective": objective, "seq_len": 2048, "micro_batch": 4, "checkpointing": "full"}
-    cluster = {"gpus": 8, "sharding": "zero3"}
+    cluster = {"gpus": gpus, "sharding": "zero3" if gpus > 1 else "none"}
     given = {"model": "Qwen/Qwen3-8B", "gpu": "H100", "cluster": cluster}
     return Job.read({**given, "recipe": usual | recipe})
 
@@ -38,7 +39,7 @@ def test_an_engine_takes_no_less_than_reading_the_weights_for_each_token() -> No
 
 def test_sequences_in_flight_share_the_reading_of_the_weights() -> None:
     one, many = job(micro_batch=1), job(micro_batch=8)
-    most = sequences_in_flight(many.model, many.recipe, job_gpu(many))
+    most = engine(many.model, many.recipe, job_gpu(many), gpus=8).sequences
     assert most >= 8
     assert seconds(many) < 1.3 * seconds(one)
     waits = job(micro_batch=1, grad_accum=most + 1)
@@ -60,12 +61,26 @@ def test_vllm_takes_its_share_of_the_gpu_beside_the_tensors() -> None:
 
 def test_a_share_that_holds_no_model_is_refused_with_the_least_that_does() -> None:
     with pytest.raises(PlanError, match=r"set it to 0\.22 or more") as refused:
-        job(rollout_share=0.1)
+        job(rollout_share=0.1, gpus=1)
     assert refused.value.key == "recipe.rollout_share"
-    assert step_time(job(rollout_share=0.22)).rollouts > 0
+    assert step_time(job(rollout_share=0.22, gpus=1)).rollouts > 0
+    with pytest.raises(PlanError, match="split among 8 GPUs"):
+        job(rollout_share=0.01)
     large = {"model": "Qwen/Qwen3-32B", "gpu": "RTX 4090", "recipe": {"objective": "grpo"}}
     with pytest.raises(PlanError, match="with vLLM elsewhere"):
         Job.read(large)
+
+
+def test_a_model_too_large_for_the_share_of_one_gpu_is_split_among_several() -> None:
+    """15.3 GiB of Qwen3-8B in 16 bits: 8 GiB of each H100 hold them in three, so in four."""
+    found = job(rollout_share=0.1)
+    whole, split = (engine(one.model, one.recipe, job_gpu(one), 8) for one in (job(), found))
+    assert (whole.ranks, split.ranks) == (1, 4)
+    assert "--vllm_tensor_parallel_size 4" in FRAMEWORKS["accelerate"].command(found)
+    assert "tensor_parallel" not in FRAMEWORKS["accelerate"].command(job())
+    assert plan_job(found).rollout_bytes < plan_job(job()).rollout_bytes
+    one, four = (seconds(job(micro_batch=1, rollout_share=share)) for share in (0.3, 0.1))
+    assert four == pytest.approx(one / 4, rel=0.1)  # each reads a quarter of the weights
 
 
 @pytest.mark.parametrize(
