@@ -3,7 +3,7 @@
     strips      a row of dots per class of steps, with the median and the worst error
     published   every step that others measured and published, with its source
     traced      every traced step, in a table that sorts
-    others      the answers of other calculators
+    others      a table: the errors of other calculators, and ours on the same rows
     record      plots: the median error on later runs, at first and today, by kind of job
     bands       a table: the band of each kind of job, and whether it holds runs of other projects
     unseen      a table: later runs that we looked for ourselves and never tuned on
@@ -20,14 +20,13 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from markupsafe import Markup, escape
 
-from site_builder.formats import NO_BREAK
 from site_builder.measurements import (
     compare_runs,
-    find_step,
     read_first_errors,
     read_other_calculators,
     read_reports,
@@ -44,13 +43,14 @@ from unfrozen.answer.accuracy import (
     TRACED,
     Comparison,
     by_kind,
+    compare,
     errors_by_project,
     setting,
     spread,
     worst_error,
 )
 from unfrozen.plan.record import KINDS, Band, Spread, held_apart
-from unfrozen.units import gib
+from unfrozen.units import GIB, gib
 
 _LOW, _HIGH = -0.30, 0.55  # ends of the axis of errors
 _TICKS = (-0.2, 0.0, 0.2, 0.4)
@@ -58,6 +58,7 @@ _BAND = 0.05
 _LANES = 7
 _DOT_PERCENT = 1.3  # of the axis: dots closer than that would overlap
 _SMALLEST_SHOWN = 0.001
+_LOW_BY = 0.10  # of an answer that is low
 _LABELLED_FROM = 0.10  # dots with a larger error have a label
 _URL = re.compile(r"https://[^\s,;)]+|arXiv:[\d.]+\d")
 
@@ -248,39 +249,58 @@ def _traced(where: str, queue: RenderQueue) -> str:
 
 
 # --- other calculators --------------------------------------------------------------------------
-def _others(_: str, __: RenderQueue) -> str:
-    return _render_macro("others", [_calculators(entry) for entry in read_other_calculators()])
+def rival_errors() -> Iterator[tuple[dict[str, Any], list[float], list[float]]]:
+    """Yield each calculator, the errors of its answers, and ours on the same rows."""
+    known = read_other_calculators()
+    rows = {item.row.key: item for item in compare_runs(*PUBLISHED, *COLLECTIONS)}
+    processes = {
+        key: compare(replace(rows[key].row, counter="device", measured=size * GIB))
+        for key, size in known["process"].items()
+    }
+    for entry in known["calculators"]:
+        measured = rows | processes if entry["process"] else rows
+        asked = [measured[key] for key in entry["answers"]]
+        unit = GIB if entry["of"] == MEMORY else 1
+        answers = zip(entry["answers"].values(), asked, strict=True)
+        errors = [answer * unit / item.row.measured - 1 for answer, item in answers]
+        yield entry, errors, [item.error for item in asked]
 
 
-def _calculators(entry: dict[str, Any]) -> dict[str, Any]:
-    found = find_step(entry["row"])
-    measured = gib(found.row.measured)
-    ours = gib(found.predicted)
-    most = max(measured, ours, *(max(a["answer"]) for a in entry["answers"]))
+def rival_lines() -> list[list[Any]]:
+    """Return the line of each calculator in the table, the closest first."""
+    lines = []
+    for entry, *errors in rival_errors():
+        theirs, ours = map(_three_sizes, errors)
+        closer = "Unfrozen" if ours[0] < theirs[0] else entry["name"]
+        lines.append([entry["name"], entry["kind"], len(errors[0]), *theirs, *ours, closer])
+    return sorted(lines, key=lambda line: line[3])
 
-    def line(kind: str, name: str, values: Sequence[float], **more: str) -> dict[str, Any]:
-        unit = "" if kind == "other" else f"{NO_BREAK}GiB"
-        off = " or ".join(format_error(value / measured - 1, 0) for value in values)
-        return {
-            "kind": kind,
-            "name": name,
-            "answer": " or ".join(f"{value:g}" for value in values) + unit,
-            "off": "" if kind == "measured" else off,
-            "width": round(99 * max(values) / most, 2),
-            "url": "",
-            "lacks": "–",
-        } | more
 
-    our_error = format_error(ours / measured - 1)
-    rows = [
-        line("measured", "Measured", [round(measured, 1)], lacks=""),
-        line("ours", "This page", [round(ours, 1)], off=our_error, lacks=""),
-    ]
-    answers = sorted(entry["answers"], key=lambda a: -max(a["answer"]))
-    for a in answers:
-        rows.append(line("other", a["name"], a["answer"], url=a["url"], lacks=a["lacks"] or "–"))
-    step = f"{found.row.name}: {setting(found.job)}"
-    return {"step": step, "measured": round(99 * measured / most + 0.3, 2), "rows": rows}
+def _three_sizes(errors: Sequence[float]) -> list[float]:
+    """Return in per cent the median, the 90th percentile, and the share that is low by over 10%."""
+    found = Spread.of(errors)
+    sizes = found.half, found.most, sum(error < -_LOW_BY for error in errors) / len(errors)
+    return [round(100 * size, 1) for size in sizes]
+
+
+def _others(where: str, queue: RenderQueue) -> str:
+    theirs = ["Median error", "90th percentile", "Low by > 10%"]
+    ours = [f"Ours: {name.lower()}" for name in theirs]
+    headers = ["Calculator", "Asked about", "Runs", *theirs, *ours, "Closer median"]
+    table = {"headers": headers, "units": ["", "", "", *"%%%%%%", ""], "rows": rival_lines()}
+    asked = Markup("").join(map(_rival_note, read_other_calculators()["calculators"]))
+    notes = Markup('<ul class="accuracy-sources soft">{}</ul>').format(asked)
+    summary = "What each was asked, and what it has no input for"
+    return data_element("table", table, where, queue) + fold(summary, notes)
+
+
+def _rival_note(entry: dict[str, Any]) -> Markup:
+    rest = len(compare_runs(*PUBLISHED, *COLLECTIONS, of=entry["of"])) - len(entry["answers"])
+    refused = len(entry["refused"])
+    counted = f"{rest - refused} runs left out" + (f", {refused} refused" if refused else "")
+    note = Markup('<li><a href="{url}">{name}</a> {version}: {kind}. No input for {lacks}. ')
+    note += Markup("Asked: {mapped}. {counted}.</li>\n")
+    return note.format(**entry, counted=counted)
 
 
 # --- later runs ---------------------------------------------------------------------------------

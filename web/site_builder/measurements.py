@@ -92,10 +92,12 @@ def find_step(step_id: str) -> Comparison:
     return next(item for item in compare_runs(*GROUPS) if item.row.id == step_id)
 
 
-def read_other_calculators() -> list[dict[str, Any]]:
-    """Return what other calculators answer: entries of `row`, a published step, and `answers`."""
-    entries: list[dict[str, Any]] = read_json("others.json")["rows"]
-    return entries
+def read_other_calculators() -> dict[str, Any]:
+    """Return what docs/rivals.py wrote: `calculators` with their answers, and, by row, `process`,
+    the memory of the whole process where a source states it beside that of the tensors.
+    """
+    known: dict[str, Any] = read_json("others.json")
+    return known
 
 
 @cache
