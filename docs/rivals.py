@@ -749,7 +749,8 @@ def llama_factory(folder: Path) -> Answer:
 
 
 # --- the list -----------------------------------------------------------------------------------
-_ONE_GPU: Final = "full, LoRA and QLoRA, one GPU"
+_ONE_GPU: Final = "one GPU"
+_FULL: Final = "full: ZeRO, TP, PP, EP"
 
 RIVALS: Final = {
     "fitcheck": Rival(
@@ -769,7 +770,7 @@ RIVALS: Final = {
         "0.3.1",
         "https://github.com/Anassbzdd/fitcheck",
         "pip download --no-deps fitcheck-llm==0.3.1",
-        "LoRA and QLoRA, one T4",
+        "one T4: LoRA, QLoRA",
         "fused loss, weights without master copy, models with experts",
         "as on other GPUs; its authors measured these runs and calibrated it with them",
         takes_t4,
@@ -793,7 +794,7 @@ RIVALS: Final = {
         "0.11.2",
         "https://github.com/Red-Hat-AI-Innovation-Team/training_hub",
         "pip download --no-deps training_hub==0.11.2 rhai-innovation-mini-trainer==0.9.0",
-        "full, LoRA and QLoRA, one GPU or everything sharded",
+        "one GPU, FSDP, ZeRO-3",
         "precision, checkpointing, LoRA targets",
         "its expected answer; the batch is that of all GPUs, Liger is a fused loss",
         takes_training_hub,
@@ -804,7 +805,7 @@ RIVALS: Final = {
         "0.19.8",
         "https://deepspeed.readthedocs.io/en/latest/memory.html",
         "pip download --no-deps --no-binary :all: deepspeed==0.19.8",
-        "full, ZeRO-2 and 3",
+        "full: FSDP, ZeRO-2 and 3",
         "activations, by its own description, and so batch and length; precision",
         f"machines have {NODE} GPUs; FSDP is ZeRO-3",
         takes_deepspeed,
@@ -815,7 +816,7 @@ RIVALS: Final = {
         "1.15.0",
         "https://huggingface.co/docs/accelerate/usage_guides/model_size_estimator",
         "installed with requirements.txt; the folder is not read",
-        "full, nothing sharded",
+        "full: no sharding",
         "batch and length",
         "“Training using Adam”, in float32 where matmuls are fp32, else in bfloat16",
         takes_accelerate,
@@ -826,7 +827,7 @@ RIVALS: Final = {
         "@827ee3b",
         "https://github.com/EleutherAI/cookbook/blob/main/calc/calc_transformer_mem.py",
         "github.com/EleutherAI/cookbook @827ee3b",
-        "full, ZeRO, tensor, pipeline and expert parallel",
+        _FULL,
         "weights without master copy, FlashAttention, full recomputation of layers",
         "checkpoint-activations wherever attention scores are not stored, partition-activations"
         " under sequence parallel",
@@ -838,7 +839,7 @@ RIVALS: Final = {
         "@d98e8a6",
         "https://github.com/NVIDIA/Megatron-LM/blob/main/megatron/training/theoretical_memory_usage.py",
         "github.com/NVIDIA/Megatron-LM @d98e8a6",
-        "runs of Megatron",
+        "Megatron: no CP",
         "context parallel, full recomputation, activations of experts",
         "the arguments of the run",
         takes_megatron,
@@ -849,7 +850,7 @@ RIVALS: Final = {
         "0.2.2",
         "https://github.com/cli99/llm-analysis",
         "pip download --no-deps llm-analysis==0.2.2",
-        "full, ZeRO, tensor, pipeline and expert parallel",
+        _FULL,
         "gated MLPs, 32-bit weights",
         "a gated MLP is one of two matrices with as many parameters; states have the bytes of the"
         " run, the GPU any memory",
@@ -861,7 +862,7 @@ RIVALS: Final = {
         "0.2.2",
         "https://github.com/cli99/llm-analysis",
         "pip download --no-deps llm-analysis==0.2.2",
-        "full, ZeRO, tensor, pipeline and expert parallel",
+        _FULL,
         "kernels, communication of gradients, pipeline bubbles",
         "as for memory; half of the GPU's 16-bit rate, which its source says Megatron-LM reaches"
         " (its default is all of it), and twice that in fp8",

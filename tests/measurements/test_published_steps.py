@@ -2,7 +2,7 @@
 
 import re
 
-from site_builder.measurements import find_step, read_other_calculators, read_runs
+from site_builder.measurements import read_runs
 from unfrozen.answer.accuracy import GROUPS, PUBLISHED, MeasuredRun
 from unfrozen.units import GIB
 
@@ -34,30 +34,3 @@ def test_every_row_has_a_source_a_quality_and_a_peak() -> None:
             assert re.search(r"https://|arXiv:", row.source), row.id
         else:
             assert {"transformers", "torch"} <= set(re.findall(r"\w+", row.source)), row.id
-
-
-def test_other_calculators_answer_published_rows_and_can_be_found() -> None:
-    for entry in read_other_calculators():
-        assert find_step(entry["row"]).row.group in PUBLISHED
-        for answer in entry["answers"]:
-            assert answer["url"].startswith("https://")
-            assert answer["answer"]
-            assert min(answer["answer"]) > 0
-            assert set(answer) == {"name", "answer", "url", "lacks"}
-
-
-def test_answers_with_a_known_formula_are_what_it_gives() -> None:
-    answers = {
-        answer["name"]: answer["answer"]
-        for entry in read_other_calculators()
-        for answer in entry["answers"]
-    }
-    three, eight = find_step("torchtune-3b-01-packed").job, find_step("titan-8b-cp1").job
-    parameters = three.model.num_parameters
-    adam = [4 * width * parameters / GIB for width in (2, 4)]
-    assert [round(size) for size in adam] == answers["accelerate estimate-memory"]
-    assert [round(8 * parameters / 1e9)] == answers["LLaMA-Factory"]
-    model = eight.model
-    largest = model.architecture.vocab * model.architecture.hidden
-    states = (18 * model.num_parameters / eight.cluster.gpus + 4 * largest) / GIB
-    assert [round(states, 1)] == answers["DeepSpeed estimator"]

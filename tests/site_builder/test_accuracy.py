@@ -4,6 +4,7 @@ import json
 import re
 from functools import cache
 from html import unescape
+from statistics import median
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from site_builder.accuracy import (
 from site_builder.measurements import compare_runs, read_other_calculators
 from site_builder.rendering import RenderQueue
 from unfrozen.answer.accuracy import (
+    COLLECTIONS,
     FOUND,
     GIVEN,
     GROUPS,
@@ -27,6 +29,7 @@ from unfrozen.answer.accuracy import (
     spread,
     worst_error,
 )
+from unfrozen.plan import plan_job
 from unfrozen.plan.record import KINDS, SPEEDS
 from unfrozen.units import GIB
 
@@ -84,16 +87,44 @@ def test_every_traced_step_stands_in_a_table_that_sorts() -> None:
     assert html.count("<tr>") == len(rows) + 1
 
 
-def test_other_calculators_stand_beside_the_measurement_and_ours() -> None:
-    html = drawn("others")
-    for entry in read_other_calculators():
-        for answer in entry["answers"]:
-            assert f'<a href="{answer["url"]}">{answer["name"]}</a>' in html
-    assert (
-        html.count(">Measured</th>")
-        == html.count(">This page</th>")
-        == len(read_other_calculators())
-    )
+def test_errors_of_other_calculators_are_those_of_their_answers_on_the_rows_that_they_took() -> (
+    None
+):
+    (table,) = data_of("others")
+    lines = {line[0]: line[1:] for line in table["rows"]}
+    known = read_other_calculators()
+    rows = {item.row.key: item for item in compare_runs(*PUBLISHED, *COLLECTIONS)}
+    assert len(table["rows"]) == len(known["calculators"])
+    for entry in known["calculators"]:
+        errors, ours = [], []
+        for key, answer in entry["answers"].items():
+            item, unit = rows[key], GIB if entry["of"] == MEMORY else 1
+            measured, predicted = item.row.measured, item.predicted
+            if entry["process"] and key in known["process"]:
+                measured, predicted = known["process"][key] * GIB, plan_job(item.job).device_bytes
+            errors.append(answer * unit / measured - 1)
+            ours.append(predicted / measured - 1)
+        line = lines[entry["name"]]
+        assert line[1] == len(entry["answers"])
+        for place, found in ((2, errors), (5, ours)):
+            assert line[place] == pytest.approx(100 * median(map(abs, found)), abs=0.051)
+            within = sum(abs(error) <= line[place + 1] / 100 + 5e-4 for error in found)
+            assert within >= 0.9 * len(found)
+            low = 100 * sum(error < -0.1 for error in found) / len(found)
+            assert line[place + 2] == pytest.approx(low, abs=0.051)
+        assert line[-1] == ("ours" if line[5] < line[2] else "theirs")
+
+
+def test_each_other_calculator_has_its_link_version_and_what_it_lacks() -> None:
+    html = unescape(drawn("others"))
+    for entry in read_other_calculators()["calculators"]:
+        asked = re.search(rf'<li><a href="{re.escape(entry["url"])}">{entry["name"]}</a>.*', html)
+        assert asked
+        assert f"</a> {entry['version']}: " in asked[0]
+        assert entry["lacks"] in asked[0]
+        left_out = int(re.findall(r"(\d+) runs left out", asked[0])[0])
+        answered = len(entry["answers"]) + len(entry["refused"])
+        assert left_out + answered == len(compare_runs(*PUBLISHED, *COLLECTIONS, of=entry["of"]))
 
 
 @pytest.mark.parametrize(

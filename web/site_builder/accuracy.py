@@ -271,7 +271,7 @@ def rival_lines() -> list[list[Any]]:
     lines = []
     for entry, *errors in rival_errors():
         theirs, ours = map(_three_sizes, errors)
-        closer = "Unfrozen" if ours[0] < theirs[0] else entry["name"]
+        closer = "ours" if ours[0] < theirs[0] else "theirs"
         lines.append([entry["name"], entry["kind"], len(errors[0]), *theirs, *ours, closer])
     return sorted(lines, key=lambda line: line[3])
 
@@ -284,9 +284,9 @@ def _three_sizes(errors: Sequence[float]) -> list[float]:
 
 
 def _others(where: str, queue: RenderQueue) -> str:
-    theirs = ["Median error", "90th percentile", "Low by > 10%"]
+    theirs = ["Median", "90th percentile", "Low by > 10%"]
     ours = [f"Ours: {name.lower()}" for name in theirs]
-    headers = ["Calculator", "Asked about", "Runs", *theirs, *ours, "Closer median"]
+    headers = ["Calculator", "Runs of", "Runs", *theirs, *ours, "Closer"]
     table = {"headers": headers, "units": ["", "", "", *"%%%%%%", ""], "rows": rival_lines()}
     asked = Markup("").join(map(_rival_note, read_other_calculators()["calculators"]))
     notes = Markup('<ul class="accuracy-sources soft">{}</ul>').format(asked)
