@@ -48,6 +48,7 @@ from unfrozen.answer.accuracy import (
     Comparison,
     merge_settings,
 )
+from unfrozen.model.architecture import Latent
 from unfrozen.model.catalogue import CATALOGUE
 from unfrozen.units import GB, GIB
 
@@ -315,36 +316,17 @@ _FITCHECK_GPUS: Final = {
 def fitcheck(folder: Path) -> Answer:
     """Its `estimate`, of a model that its own parser reads."""
     imported(folder, "fitcheck")
-    reader, gpus = (importlib.import_module(f"fitcheck.{n}") for n in ("config_parser", "gpu_db"))
-    estimator, lora, overheads = (
-        importlib.import_module(f"fitcheck.{n}")
-        for n in ("estimator", "memory.lora", "overhead_db")
-    )
+    names = "config_parser", "gpu_db", "estimator", "overhead_db"
+    reader, gpus, estimator, overheads = (importlib.import_module(f"fitcheck.{n}") for n in names)
 
     def answer(item: Comparison) -> float:
-        recipe = item.job.recipe
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
             file.write(_text(item))
             file.flush()
             reader.hf_hub_download = lambda **_: file.name
             reader._reported_param_count = lambda *_: parameters(item)
             model = reader.fetch_model_config("a/model")
-        adapters = recipe.lora
-        every = adapters is None or adapters.targets == ("all-linear",)
-        given = estimator.TrainingConfig(
-            precision=recipe.params if recipe.method == "lora" else fitcheck_dtype(recipe.compute),
-            quantization=(recipe.base or "none").removesuffix("-dq"),
-            double_quant=recipe.base == "nf4-dq",
-            optimizer="adam8bit" if recipe.moments == "int8" else "adamw",
-            optimizer_dtype="bf16" if recipe.moments == "bf16" else "fp32",
-            batch_size=recipe.micro_batch,
-            seq_len=recipe.seq_len,
-            lora_rank=adapters.rank if adapters else None,
-            lora_targets=list(lora.LORA_TARGETS_FULL if every else adapters.targets),
-            grad_checkpoint=recipe.checkpointing == "full",
-            flash_attn=recipe.attention != "eager",
-            grad_accum_steps=recipe.grad_accum,
-        )
+        given = estimator.TrainingConfig(**fitcheck_settings(item))
         named = _FITCHECK_GPUS.get(item.job.gpu.name if item.job.gpu else "A100 80GB SXM")
         size = int(item.job.gpu.nominal_gb * 1024) if item.job.gpu else None
         gpu = gpus.get_gpu(named) if named else gpus.get_gpu(vram_mib=size)
@@ -357,9 +339,26 @@ def fitcheck(folder: Path) -> Answer:
     return answer
 
 
-def fitcheck_dtype(compute: str) -> str:
-    """The compute dtype, of those that it knows."""
-    return compute if compute in ("fp32", "fp16", "bf16") else "bf16"
+def fitcheck_settings(item: Comparison) -> dict[str, Any]:
+    """Return a job as its training configuration."""
+    recipe = item.job.recipe
+    computed = recipe.compute if recipe.compute in ("fp32", "fp16", "bf16") else "bf16"
+    every = recipe.lora is None or recipe.lora.targets == ("all-linear",)
+    linears = [f"{name}_proj" for name in ("q", "k", "v", "o", "gate", "up", "down")]
+    return {
+        "precision": recipe.params if recipe.method == "lora" else computed,
+        "quantization": (recipe.base or "none").removesuffix("-dq"),
+        "double_quant": recipe.base == "nf4-dq",
+        "optimizer": "adam8bit" if recipe.moments == "int8" else "adamw",
+        "optimizer_dtype": "bf16" if recipe.moments == "bf16" else "fp32",
+        "batch_size": recipe.micro_batch,
+        "seq_len": recipe.seq_len,
+        "lora_rank": recipe.lora.rank if recipe.lora else None,
+        "lora_targets": linears if every or not recipe.lora else list(recipe.lora.targets),
+        "grad_checkpoint": recipe.checkpointing == "full",
+        "flash_attn": recipe.attention != "eager",
+        "grad_accum_steps": recipe.grad_accum,
+    }
 
 
 def unsloth(folder: Path) -> Answer:
@@ -525,51 +524,70 @@ def megatron(folder: Path) -> Answer:
     its = run_file(folder / "megatron/training/theoretical_memory_usage.py", cut)
 
     def answer(item: Comparison) -> float:
-        recipe, cluster, a = item.job.recipe, item.job.cluster, item.job.model.architecture
-        experts, mixer = a.experts, a.mixer
-        padded = 128 * cluster.tensor_parallel
-        given = SimpleNamespace(
-            hidden_size=a.hidden,
-            num_layers=a.layers,
-            num_attention_heads=a.heads,
-            kv_channels=a.head_dim,
-            group_query_attention=mixer is None and a.kv_heads < a.heads,
-            num_query_groups=a.kv_heads,
-            ffn_hidden_size=a.ffn,
-            swiglu=a.gated,
-            normalization="RMSNorm" if a.norm.startswith("rms") else "LayerNorm",
-            padded_vocab_size=-(-a.vocab // padded) * padded,
-            untie_embeddings_and_output_weights=not a.tied,
-            add_bias_linear=a.has_bias("mlp."),
-            num_experts=experts.count if experts else None,
-            moe_ffn_hidden_size=experts.ffn if experts else None,
-            moe_router_topk=experts.per_token if experts else 0,
-            moe_layer_freq=[int(experts.in_layer(i)) for i in range(a.layers)] if experts else 1,
-            moe_shared_expert_intermediate_size=(experts.shared_ffn or None) if experts else None,
-            moe_shared_expert_gate=bool(experts and experts.shared_gate),
-            moe_latent_size=None,
-            mtp_num_layers=None,
-            multi_latent_attention=mixer is not None,
-            tensor_model_parallel_size=cluster.tensor_parallel,
-            pipeline_model_parallel_size=cluster.pipeline_parallel,
-            virtual_pipeline_model_parallel_size=cluster.chunks if cluster.chunks > 1 else None,
-            expert_tensor_parallel_size=cluster.expert_ranks,
-            expert_model_parallel_size=cluster.expert_parallel,
-            world_size=cluster.gpus,
-            data_parallel_size=cluster.alike,
-            use_distributed_optimizer=cluster.stage > 0,
-            sequence_parallel=cluster.sequence_parallel,
-            recompute_granularity=None if recipe.checkpointing == "none" else recipe.checkpointing,
-            seq_length=recipe.seq_len,
-            micro_batch_size=recipe.micro_batch,
-        )
-        if mixer is not None:
-            given.q_lora_rank, given.kv_lora_rank = mixer.q_rank or None, mixer.kv_rank
-            given.qk_head_dim, given.qk_pos_emb_head_dim = mixer.nope, mixer.rope
-            given.v_head_dim = mixer.value
-        return float(its.report_theoretical_memory(given, recipe.grad_accum)[2]) * 2**20
+        given = SimpleNamespace(**megatron_model(item), **megatron_layout(item))
+        return float(its.report_theoretical_memory(given, item.job.recipe.grad_accum)[2]) * 2**20
 
     return answer
+
+
+def megatron_model(item: Comparison) -> dict[str, Any]:
+    """Return the arguments that say what is trained."""
+    a = item.job.model.architecture
+    experts, mixer = a.experts, a.mixer
+    padded = 128 * item.job.cluster.tensor_parallel
+    latent = (
+        {
+            "q_lora_rank": mixer.q_rank or None,
+            "kv_lora_rank": mixer.kv_rank,
+            "qk_head_dim": mixer.nope,
+            "qk_pos_emb_head_dim": mixer.rope,
+            "v_head_dim": mixer.value,
+        }
+        if isinstance(mixer, Latent)
+        else {}
+    )
+    return latent | {
+        "hidden_size": a.hidden,
+        "num_layers": a.layers,
+        "num_attention_heads": a.heads,
+        "kv_channels": a.head_dim,
+        "group_query_attention": mixer is None and a.kv_heads < a.heads,
+        "num_query_groups": a.kv_heads,
+        "ffn_hidden_size": a.ffn,
+        "swiglu": a.gated,
+        "normalization": "RMSNorm" if a.norm.startswith("rms") else "LayerNorm",
+        "padded_vocab_size": -(-a.vocab // padded) * padded,
+        "untie_embeddings_and_output_weights": not a.tied,
+        "add_bias_linear": a.has_bias("mlp."),
+        "num_experts": experts.count if experts else None,
+        "moe_ffn_hidden_size": experts.ffn if experts else None,
+        "moe_router_topk": experts.per_token if experts else 0,
+        "moe_layer_freq": [int(experts.in_layer(i)) for i in range(a.layers)] if experts else 1,
+        "moe_shared_expert_intermediate_size": (experts.shared_ffn or None) if experts else None,
+        "moe_shared_expert_gate": bool(experts and experts.shared_gate),
+        "moe_latent_size": None,
+        "mtp_num_layers": None,
+        "multi_latent_attention": bool(latent),
+    }
+
+
+def megatron_layout(item: Comparison) -> dict[str, Any]:
+    """Return the arguments that say how it is trained, and on which GPUs."""
+    recipe, cluster = item.job.recipe, item.job.cluster
+    return {
+        "tensor_model_parallel_size": cluster.tensor_parallel,
+        "pipeline_model_parallel_size": cluster.pipeline_parallel,
+        "virtual_pipeline_model_parallel_size": cluster.chunks if cluster.chunks > 1 else None,
+        "expert_tensor_parallel_size": cluster.expert_ranks,
+        "expert_model_parallel_size": cluster.expert_parallel,
+        "world_size": cluster.gpus,
+        "data_parallel_size": cluster.alike,
+        "use_distributed_optimizer": cluster.stage > 0,
+        "sequence_parallel": cluster.sequence_parallel,
+        "recompute_granularity": recipe.checkpointing.replace("none", "") or None,
+        "seq_length": recipe.seq_len,
+        "micro_batch_size": recipe.micro_batch,
+    }
 
 
 _BYTES: Final = {None: 0, "fp32": 4, "bf16": 2, "fp16": 2, "int8": 1}
@@ -585,66 +603,89 @@ def peak_tflops(item: Comparison) -> float:
 def _llm_analysis(folder: Path) -> Callable[[Comparison], dict[str, Any]]:
     sys.modules["fire"] = ModuleType("fire")
     imported(folder, "llm_analysis")
-    its = importlib.import_module("llm_analysis.analysis")
-    kinds = importlib.import_module("llm_analysis.config")
-    importlib.import_module("llm_analysis.logger").logger.setLevel("ERROR")
+    names = "analysis", "config", "logger"
+    its, kinds, log = (importlib.import_module(f"llm_analysis.{name}") for name in names)
+    log.logger.setLevel("ERROR")
 
     def answer(item: Comparison) -> dict[str, Any]:
-        recipe, cluster, a = item.job.recipe, item.job.cluster, item.job.model.architecture
-        ffn = (a.experts.ffn if a.experts else a.ffn) * (1.5 if a.gated else 1)
-        model = kinds.ModelConfig(
-            name=item.row.id,
-            num_layers=a.layers,
-            n_head=a.heads,
-            hidden_dim=a.hidden,
-            vocab_size=a.vocab,
-            max_seq_len=recipe.seq_len,
-            num_key_value_heads=a.kv_heads,
-            ffn_embed_dim=ffn,
-            expansion_ratio=ffn / a.hidden,
-            moe_num_experts=a.experts.count if a.experts else 1,
-            moe_top_k=a.experts.per_token if a.experts else 1,
-        )
-        gpu = kinds.GPUConfig(
-            name="gpu",
-            mem_per_GPU_in_GB=1_000_000,
-            hbm_bandwidth_in_GB_per_sec=item.job.gpu.bandwidth_gb_s if item.job.gpu else 2_000,
-            intra_node_bandwidth_in_GB_per_sec=300,
-            intra_node_min_message_latency=8e-6,
-            peak_fp16_TFLOPS=peak_tflops(item) or 312,
-        )
-        bits = 8 if recipe.compute == "fp8" and item.row.of == SPEED else 16
-        rest = _BYTES[recipe.params] - 2 + _BYTES[recipe.master] + 2 * _BYTES[recipe.moments]
-        ways = cluster.tensor_parallel, cluster.pipeline_parallel
+        recipe, cluster = item.job.recipe, item.job.cluster
+        tensors = cluster.tensor_parallel
         asked = its.LLMAnalysis(
-            model,
-            gpu,
-            kinds.DtypeConfig(weight_bits=bits, activation_bits=bits),
+            kinds.ModelConfig(**llm_analysis_model(item)),
+            kinds.GPUConfig(**llm_analysis_gpu(item)),
+            kinds.DtypeConfig(**llm_analysis_bits(item)),
             kinds.ParallelismConfig(
-                tp_size=ways[0],
-                pp_size=ways[1],
+                tp_size=tensors,
+                pp_size=cluster.pipeline_parallel,
                 dp_size=cluster.alike,
                 ep_size=cluster.expert_parallel,
-                sp_size=ways[0] if cluster.sequence_parallel else 1,
+                sp_size=tensors if cluster.sequence_parallel else 1,
             ),
             flops_efficiency=_ASKED_EFFICIENCY,
         )
         recomputed = ("none", "selective", "full").index(recipe.checkpointing)
         found: dict[str, Any] = asked.training(
-            batch_size_per_gpu=recipe.micro_batch,
-            gradient_accumulation_steps=recipe.grad_accum,
-            seq_len=recipe.seq_len,
             activation_recomputation=its.ActivationRecomputation(recomputed),
             ds_zero=its.DSZeRO(cluster.stage),
-            layernorm_dtype_bytes=2 if recipe.params != "fp32" else 4,
-            master_weights_dtype_bytes=_BYTES[recipe.grads],
-            other_op_bytes=rest - _BYTES[recipe.grads],
-            flash_attn=recipe.attention != "eager",
-            mlp_gated_linear_units=a.gated,
+            **llm_analysis_step(item),
         )
         return found
 
     return answer
+
+
+def llm_analysis_model(item: Comparison) -> dict[str, Any]:
+    """Return the sizes of a model; its MLP has two matrices."""
+    a = item.job.model.architecture
+    ffn = (a.experts.ffn if a.experts else a.ffn) * (1.5 if a.gated else 1)
+    return {
+        "name": item.row.id,
+        "num_layers": a.layers,
+        "n_head": a.heads,
+        "hidden_dim": a.hidden,
+        "vocab_size": a.vocab,
+        "max_seq_len": item.job.recipe.seq_len,
+        "num_key_value_heads": a.kv_heads,
+        "ffn_embed_dim": ffn,
+        "expansion_ratio": ffn / a.hidden,
+        "moe_num_experts": a.experts.count if a.experts else 1,
+        "moe_top_k": a.experts.per_token if a.experts else 1,
+    }
+
+
+def llm_analysis_gpu(item: Comparison) -> dict[str, Any]:
+    """Return a GPU with so much memory that no answer is refused."""
+    return {
+        "name": "gpu",
+        "mem_per_GPU_in_GB": 1_000_000,
+        "hbm_bandwidth_in_GB_per_sec": item.job.gpu.bandwidth_gb_s if item.job.gpu else 2_000,
+        "intra_node_bandwidth_in_GB_per_sec": 300,
+        "intra_node_min_message_latency": 8e-6,
+        "peak_fp16_TFLOPS": peak_tflops(item) or 312,
+    }
+
+
+def llm_analysis_bits(item: Comparison) -> dict[str, Any]:
+    """Return the dtypes of matmuls, which are 8 bits wide for the time of a step in fp8 only."""
+    bits = 8 if item.job.recipe.compute == "fp8" and item.row.of == SPEED else 16
+    return {"weight_bits": bits, "activation_bits": bits}
+
+
+def llm_analysis_step(item: Comparison) -> dict[str, Any]:
+    """Return the batch, and what a parameter takes beside its 16 bits."""
+    recipe = item.job.recipe
+    grads = _BYTES[recipe.grads]
+    rest = _BYTES[recipe.params] - 2 + _BYTES[recipe.master] + 2 * _BYTES[recipe.moments]
+    return {
+        "batch_size_per_gpu": recipe.micro_batch,
+        "gradient_accumulation_steps": recipe.grad_accum,
+        "seq_len": recipe.seq_len,
+        "layernorm_dtype_bytes": 2 if recipe.params != "fp32" else 4,
+        "master_weights_dtype_bytes": grads,
+        "other_op_bytes": rest - grads,
+        "flash_attn": recipe.attention != "eager",
+        "mlp_gated_linear_units": item.job.model.architecture.gated,
+    }
 
 
 def llm_analysis(folder: Path) -> Answer:

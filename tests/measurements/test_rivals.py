@@ -1,4 +1,4 @@
-"""What other calculators answered: for which rows, and what their formulas give for some of them."""
+"""What other calculators answered: for which rows, and some answers by their formulas."""
 
 import re
 from typing import Any
