@@ -329,7 +329,8 @@ def fits_words(job: Job) -> str:
     if kind == "apple":
         return f"No verdict on a GPU of Apple was compared with a run: {_WHY[kind]}."
     found, verdicts = MEMORIES.get(kind, _NONE), FITS_OF.get(kind)
-    text = f"{found.runs} peaks were published {KINDS[kind]}, too few to say how right this is."
+    many = "1 peak was" if found.runs == 1 else f"{found.runs} peaks were"
+    text = f"{many} published {KINDS[kind]}, too few to say how right this is."
     if not found.runs:
         text = f"No peak was published {KINDS[kind]} to say how right this is."
     if found.runs >= FEWEST:

@@ -42,7 +42,8 @@ def first(answer: OnePlan) -> PlannedRun:
 
 def test_eight_gpus_share_the_states_of_an_8b_model_and_no_layer() -> None:
     found = first(answered())
-    assert found.job.cluster == replace(Cluster.of_runner(8), outer_apart=False)
+    runner = replace(Cluster.of_runner(8), outer_apart=False)
+    assert found.job.cluster in (runner, replace(runner, sharding="zero2"))
     assert found.framework == "accelerate"
     assert found.job.recipe.method == "full"
     assert "--num_train_epochs 3" in found.command

@@ -104,12 +104,13 @@ def copied_bytes(job: Job) -> tuple[float, float]:
     """
     recipe, cluster = job.recipe, job.cluster
     other = job.framework is not None and job.framework.name in OTHER_SHARDING
-    if cluster.stage < 3 or cluster.shards <= 1 or other or recipe.reenters:
+    if cluster.stage < 2 or cluster.shards <= 1 or other or recipe.reenters:
         return 0.0, 0.0
     width = min(BYTES[recipe.compute], BYTES[recipe.params])
     scattered = (width + gradient_width(job)) * trained(job) / job.model.num_parameters
     times = recipe.grad_accum if recipe.accumulates_whole else 1
-    return 2.0 * width, 2.0 * width + scattered / times
+    again = 2.0 * width if cluster.stage == 3 else 0.0  # ZeRO-2 keeps what it gathered
+    return 2.0 * width, again + scattered / times
 
 
 def update_bytes(recipe: Recipe) -> float:

@@ -72,15 +72,19 @@ def test_fp32_weights_that_are_sharded_come_in_16_bits_and_no_layer_casts_them()
 def test_fsdp2_copies_what_it_gathers_and_what_it_scatters_and_the_others_do_not() -> None:
     """Read and written, in both passes; gradients once read in 16 bits and written as reduced."""
 
-    def copied(framework: str | None, recipe: dict[str, Any] | None = None) -> tuple[float, float]:
+    def copied(
+        framework: str | None, recipe: dict[str, Any] | None = None, sharding: str = "zero3"
+    ) -> tuple[float, float]:
         given = {"model": LLAMA, "recipe": recipe or {}, "gpu": "H100"}
-        cluster = {"gpus": 8, "sharding": "zero3", "outer_apart": True}
+        cluster = {"gpus": 8, "sharding": sharding, "outer_apart": True}
         return copied_bytes(Job.read(given | {"cluster": cluster, "framework": framework}))
 
     wide = {"params": "fp32", "grads": "fp32"}
     assert copied("torchtitan", wide) == (4, 4 + 2 + 4)
     assert copied("torchtitan", wide | {"reduce": "bf16"}) == (4, 4 + 2 + 2)
     assert copied("torchtitan", wide | {"no_sync": True, "grad_accum": 3}) == (4, 4 + 6 / 3)
+    assert copied("torchtitan", wide, "zero2") == (4, 2 + 4)  # what was gathered stays
+    assert copied("torchtitan", wide, "zero1") == (0, 0)
     assert copied("deepspeed") == copied("llm-foundry") == (0, 0)
     assert copied(None, {"reentrant": True, "checkpointing": "full"}) == (0, 0)
     frozen = copied("trl", {"method": "lora"})
