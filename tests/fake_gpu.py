@@ -34,7 +34,6 @@ from gpu_runner.model import attention, blocks
 from gpu_runner.model.loss import loss_sum
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.optimizer import OptimizerInBackward
-from gpu_runner.plan.compile_choice import Layers
 from gpu_runner.train.loop import TrainingStep, train_step
 from gpu_runner.world import World
 from measured_steps import ROWS
@@ -220,22 +219,9 @@ def walk(case: dict[str, Any]) -> list[Wait]:
         Looks(waits),
     ):
         step = made(case)
-        if case.get("timed"):
-            take_layers(step)
-        else:
-            for number in (1, 2):
-                train_step(step, number, SilentMeter())
+        for number in (1, 2):
+            train_step(step, number, SilentMeter())
     return waits
-
-
-def take_layers(step: TrainingStep) -> None:
-    """What is timed of a layer before a run."""
-    layers = Layers(step.model, PLACE, step.autocast)
-    batch = next(step.feed.step(1)).to(PLACE)
-    for index in layers.kinds:
-        with layers.ready(index, batch) as passes:
-            passes()
-    assert all(p.grad is None for p in step.model.parameters())
 
 
 def made(case: dict[str, Any]) -> TrainingStep:

@@ -154,7 +154,6 @@ def train(options: dict[str, Any]) -> None:
 def _show_plan(options: dict[str, Any]) -> ExitCode:
     config, console = config_from_options(options), console_with_libraries()
     from gpu_runner.memory.tracing import predict_by_tracing
-    from gpu_runner.plan.compile_choice import choose_compile
     from gpu_runner.plan.data_report import show_reading
     from gpu_runner.plan.plan import check_new, make_plan
     from gpu_runner.plan.report import show_plan
@@ -166,7 +165,7 @@ def _show_plan(options: dict[str, Any]) -> ExitCode:
         World(size=ranks).check(config.grad_accum)
         with show_reading(console) as progress:
             plan = make_plan(config, ranks=ranks, trace=predict_by_tracing, progress=progress)
-        show_plan(console, choose_compile(plan, World(device=plan.device), console))
+        show_plan(console, plan)
     return ExitCode.OK
 
 

@@ -110,8 +110,9 @@ EARLIER: Final = {
     "replay_prompts": None,
     "layer_decay": 1.0,
     "neftune_alpha": 0.0,
+    "compile": None,
 }
-"""Settings that earlier versions had, as they were in runs that did not use them."""
+"""Settings and values that earlier versions had, as they were in runs that did not use them."""
 
 
 def load_record(data: bytes, where: str) -> TrainConfig:

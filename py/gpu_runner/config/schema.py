@@ -205,9 +205,8 @@ class TrainConfig:
         bool, SettingSpec("Bitwise reproducible kernels on a GPU", PRECISION)
     ] = False
     compile: Annotated[
-        bool | None,
-        SettingSpec("torch.compile each block; else measured on a GPU, off on a CPU.", PRECISION),
-    ] = None
+        bool, SettingSpec("torch.compile each block; packed sequences get one length", PRECISION)
+    ] = False
     fused: Annotated[
         bool, SettingSpec("Fused Llama-like blocks, which save less; not with compile", PRECISION)
     ] = True

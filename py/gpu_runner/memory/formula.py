@@ -43,13 +43,13 @@ def build_recipe(
             "kernels": runner.kernels(
                 a,
                 config.checkpointing,
-                compiled=bool(config.compile) and on_gpu(config),
+                compiled=config.compile and on_gpu(config),
                 fuse=config.fused and not config.compile,
             ),
             "loss": runner.loss(a, config.loss),
             "torch_delta": a.has_delta_rule and not (on_gpu(config) and find_spec("fla")),
             "experts_cast": runner.casts_experts(
-                a, compiled=bool(config.compile), grouped=compute != "fp16" or not on_gpu(config)
+                a, compiled=config.compile, grouped=compute != "fp16" or not on_gpu(config)
             ),
         }
     else:

@@ -103,22 +103,16 @@ def run_eagerly() -> AbstractContextManager[None]:
 
 def check_compiler(device: torch.device) -> None:
     """Raise `UsageError` where the first step could not be compiled."""
-    if lacking := missing_compiler(device):
-        raise UsageError(
-            f"compile = true needs {lacking}, and there is none: install it, or set compile ="
-            " false."
-        )
-
-
-def missing_compiler(device: torch.device) -> str:
-    """Return what compiling needs and this machine has not; "" where nothing is missing."""
     if device.type == "cuda":
         works, what = find_spec("triton") is not None, "Triton, which comes with CUDA builds"
     else:
         given = os.environ.get("CXX")
         names = [given] if given else ["g++", "clang++"]
         works, what = any(map(shutil.which, names)), f"a C++ compiler ({' or '.join(names)})"
-    return "" if works else what
+    if not works:
+        raise UsageError(
+            f"compile = true needs {what}, and there is none: install it, or set compile = false."
+        )
 
 
 def _checkpoint(model: Any, kind: Checkpointing) -> None:

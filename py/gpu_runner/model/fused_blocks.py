@@ -30,7 +30,7 @@ def fuses(config: TrainConfig, model: ModelConfig | None) -> bool:
     """
     if model is None:
         return False
-    compiled, asked = bool(config.compile), config.fused
+    compiled, asked = config.compile, config.fused
     kind = kernels(model.architecture, config.checkpointing, compiled=compiled, fuse=asked)
     return kind == "fused_block"
 

@@ -30,11 +30,11 @@ def time_calls(
     """Return the seconds of each call, after one to warm up, as many as fit into `seconds`."""
     call()
     taken: list[float] = []
-    synchronize(device)
+    _synchronize(device)
     started = now = clock()
     while now < started + seconds or len(taken) < 2:
         call()
-        synchronize(device)
+        _synchronize(device)
         before, now = now, clock()
         taken.append(now - before)
     return taken
@@ -84,7 +84,6 @@ def measure_bandwidth(
     return 2 * size / sustained(taken) / 1e9
 
 
-def synchronize(device: torch.device) -> None:
-    """Wait until a GPU has computed all that it was given."""
+def _synchronize(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -104,7 +104,7 @@ class Predictor:
             self.pad,
             ranks=self.ranks,
             packed=config.packing and self.shape is not None and packs(self.shape.architecture),
-            fixed=bool(config.compile),
+            fixed=config.compile,
         )
 
     def heaviest(self, config: TrainConfig) -> tuple[int, BatchShape]:
@@ -239,8 +239,6 @@ class RunPlan:
     available_bytes: int = 0
     """Memory that was free on the device before anything was loaded."""
     price: Price | None = None
-    about_compile: str = ""
-    """Why its blocks are compiled or not, where that was left to the runner on a GPU."""
 
     @property
     def steps(self) -> int:
@@ -362,25 +360,6 @@ class RunPlan:
                 " fp32."
             )
         return found
-
-    def with_compile(self, chosen: bool, why: str = "") -> RunPlan:
-        """Return the same run with its blocks compiled or not: its batches and memory differ."""
-        config = replace(self.config, compile=chosen)
-        if chosen == self.feed.fixed:
-            return replace(self, config=config, about_compile=why)
-        feed = replace(self.predictor.feed(config), rank=self.feed.rank)
-        step, heaviest = self.predictor.heaviest(config)
-        prediction, not_predicted = self.predictor.try_to_predict(config, heaviest)
-        return replace(
-            self,
-            config=config,
-            feed=feed,
-            heaviest_step=step,
-            heaviest=heaviest,
-            prediction=prediction,
-            not_predicted=not_predicted,
-            about_compile=why,
-        )
 
     def _changed(self) -> list[str]:
         """Return in what the trained weights are not those that are published."""

@@ -75,7 +75,6 @@ def _facts(plan: RunPlan) -> list[tuple[str, str]]:
         ("optimizer", _objective(plan)),
         *_parts(plan),
         ("precision", _precision(plan)),
-        *([("compile", plan.about_compile)] if plan.about_compile else []),
         *_time(plan),
         ("free memory", format_bytes(plan.available_bytes)),
         *_resident(plan),

@@ -55,7 +55,6 @@ from gpu_runner.model.routers import Routers, routers_of
 from gpu_runner.model.sharded_load import WholeOnly
 from gpu_runner.optim import optimizer as optim
 from gpu_runner.optim.optimizer import stepping
-from gpu_runner.plan.compile_choice import choose_compile
 from gpu_runner.plan.data_report import show_reading
 from gpu_runner.plan.intervals import Intervals, unsaved_seconds
 from gpu_runner.plan.machine import choose_device, configure_torch, gpu_uuids, keep_freed
@@ -121,7 +120,6 @@ def fine_tune(config: TrainConfig, console: Console) -> ExitCode:
         with show_reading(console) as progress:
             plan = make_plan(config, world.rank, world.size, predict_by_tracing, progress)
         check_alike(plan, world)
-        plan = choose_compile(plan, world, console)
         world.on_first(lambda: check_output(config.out))
         directory = world.on_first(lambda: make_directory(plan.config))
         with claim(directory, world):
@@ -135,8 +133,7 @@ def fine_tune(config: TrainConfig, console: Console) -> ExitCode:
                 if is_out_of_memory(error):
                     raise OutOfMemory(describe_load_failure(plan)) from error
                 raise
-            about = [("info", plan.about_compile)] if plan.about_compile else []
-            return fit(run, console, [*about, *(("warn", text) for text in warnings)])
+            return fit(run, console, [("warn", text) for text in warnings])
 
 
 @contextmanager
@@ -310,7 +307,7 @@ def _prepare_blocks(plan: RunPlan, model: Any) -> None:
     blocks.check(model.config)
     config = plan.config
     fused = fuses(config, plan.shape)
-    blocks.prepare(model, config.checkpointing, compiled=bool(config.compile), fused=fused)
+    blocks.prepare(model, config.checkpointing, compiled=config.compile, fused=fused)
 
 
 def gather_dtype(plan: RunPlan) -> torch.dtype | None:

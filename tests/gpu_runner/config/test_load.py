@@ -47,15 +47,21 @@ def test_an_assignment_is_read_as_toml_and_as_text_where_it_is_none() -> None:
 
 @pytest.mark.parametrize(
     ("typed", "text", "found"),
-    [(None, "", None), (None, "compile = true", True), (False, "compile = true", False)],
+    [(None, "", False), (None, "compile = true", True), (False, "compile = true", False)],
 )
-def test_compile_is_left_to_the_runner_unless_it_is_given(
-    tmp_path: Path, typed: bool | None, text: str, found: bool | None
+def test_nothing_is_compiled_unless_it_is_asked_for(
+    tmp_path: Path, typed: bool | None, text: str, found: bool
 ) -> None:
     config = config_from_options({"config": written(tmp_path, RUN + text), "compile": typed})
     assert config.compile is found
     record = json.dumps(config.as_json()).encode()
     assert load_record(record, "a record").compile is found
+
+
+def test_a_record_of_an_earlier_version_that_leaves_compiling_open_compiles_nothing() -> None:
+    settings = config_from_options({"model": "demo"}).as_json()
+    record = json.dumps(settings | {"compile": None}).encode()
+    assert load_record(record, "a record").compile is False
 
 
 def test_a_byte_order_mark_is_no_part_of_the_file(tmp_path: Path) -> None:

@@ -18,7 +18,6 @@ from gpu_runner.machine import description, selftest
 from gpu_runner.machine.selftest import check as check_module
 from gpu_runner.machine.selftest import gradients, optimizers, run_check, steps
 from gpu_runner.machine.selftest.check import Check, DemoModel, Figure, Skipped, demo_config
-from gpu_runner.plan.compile_choice import Choice
 from gpu_runner.plan.plan import make_plan
 from own_optimizers import OWN
 
@@ -193,25 +192,6 @@ def test_blocks_that_are_not_compiled_are_found(
     monkeypatch.setattr(steps.blocks, "prepare", lambda *_, **__: None)
     found = run_check(COMPILER, demo)
     assert (found.verdict, found.note) == ("failed", "0 of 2 blocks")
-
-
-@pytest.mark.slow
-def test_memory_that_a_timed_layer_leaves_taken_is_found(
-    demo: DemoModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What a GPU does, without one: the check asks for it first."""
-    check, taken = find_check("A layer is timed, eager and compiled"), iter([5, 5, 5, 6])
-    assert run_check(check, demo).note == "on a CPU nothing is compiled unless asked for"
-    monkeypatch.setattr(steps, "require", lambda *_: None)
-    monkeypatch.setattr(steps, "require_compiler", lambda _: None)
-    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: next(taken))
-    why = "Not compiled: a layer would take 4.60 ms in place of 4.40"
-    monkeypatch.setattr(steps, "choose", lambda _: Choice(False, f"{why}."))
-    found = [run_check(check, demo) for _ in range(2)]
-    assert [(one.verdict, one.note) for one in found] == [("passed", why), ("failed", why)]
-    taken = iter([5])
-    monkeypatch.setattr(steps, "choose", lambda _: Choice(False, "Not compiled: it failed."))
-    assert run_check(check, demo).note == "RuntimeError: Not compiled: it failed."
 
 
 def test_a_gpu_is_described_by_what_decides_its_code_paths(

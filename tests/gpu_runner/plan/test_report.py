@@ -24,11 +24,10 @@ def options(model_dir: Path, sums_file: Path) -> dict[str, Any]:
     return {"model": str(model_dir), "data": str(sums_file), "general": (), "device": "cpu"}
 
 
-def told(options: dict[str, Any], processes: int, compiled: str = "") -> dict[str, str]:
+def told(options: dict[str, Any], processes: int) -> dict[str, str]:
     """First word of a line → the line, of what is printed."""
     text = io.StringIO()
     planned = plan.make_plan(resolve(options | {"grad_accum": 4}), ranks=processes)
-    planned = planned.with_compile(False, compiled)
     show_plan(Console(file=text, width=400), planned)
     lines = text.getvalue().splitlines()
     return {line.split("  ")[0].strip(): line for line in lines if line.strip()}
@@ -38,14 +37,6 @@ def test_alone_on_a_cpu_everything_is_reported_by_what_top_shows(options: dict[s
     lines = told(options, 1)
     assert "in top" in lines
     assert "host memory" not in lines
-
-
-def test_why_blocks_are_compiled_or_not_is_told_where_it_was_measured(
-    options: dict[str, Any],
-) -> None:
-    assert "compile" not in told(options, 1)
-    why = "Not compiled: it needs Triton, and there is none."
-    assert told(options, 1, why)["compile"].rstrip().endswith(why)
 
 
 def test_of_several_both_ways_are_reported(

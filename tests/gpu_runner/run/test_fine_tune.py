@@ -63,20 +63,6 @@ def test_a_run_tells_its_whole_story(finished: Path) -> None:
     assert [e["when"] for e in events(finished, "sample")] == ["before"] * 2 + ["after"] * 2
 
 
-def test_why_blocks_are_compiled_or_not_is_said_once_and_recorded(
-    config: TrainConfig, console: Console, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    why = "Not compiled: a layer would take 4.60 ms in place of 4.40."
-    chosen = "gpu_runner.run.fine_tune.choose_compile"
-    monkeypatch.setattr(chosen, lambda plan, *_: plan.with_compile(False, why))
-    assert config.compile is None
-    assert fine_tune(config, console) == ExitCode.OK
-    assert console.file.getvalue().count(why) == 1  # type: ignore[attr-defined]
-    run = the_run(config)
-    assert [e["level"] for e in events(run, "alert") if e["text"] == why] == ["info"]
-    assert json.loads((run / "config.json").read_text("utf-8"))["compile"] is False
-
-
 def test_every_line_of_the_log_is_whole_and_in_order(finished: Path) -> None:
     lines = (finished / "events.jsonl").read_text("utf-8").splitlines()
     found = [json.loads(line) for line in lines]

@@ -48,13 +48,13 @@ def test_a_stopped_run_goes_on_bit_by_bit(finished: Path, stopped: Path, console
     assert said(stopped) == ""
 
 
+@pytest.mark.parametrize("recorded", [True, False, None])  # None: of an earlier version
 def test_it_compiles_as_its_first_attempt_did(
-    stopped: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+    recorded: bool | None, stopped: Path, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record = stopped / "config.json"
     settings = json.loads(record.read_text("utf-8"))
-    assert settings["compile"] is False, "chosen for a CPU"
-    record.write_text(json.dumps(settings | {"compile": True}), "utf-8")
+    record.write_text(json.dumps(settings | {"compile": recorded}), "utf-8")
     asked: list[bool] = []
     own = blocks.prepare
 
@@ -64,7 +64,7 @@ def test_it_compiles_as_its_first_attempt_did(
 
     monkeypatch.setattr(blocks, "prepare", prepare)
     assert resume(stopped, console) == ExitCode.OK
-    assert asked == [True]
+    assert asked == [bool(recorded)]
 
 
 def test_two_checkpoints_stay_so_that_one_bad_bit_costs_one_interval(

@@ -22,7 +22,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from gpu_runner.config.bounds import MOST_STEPS, Checkpointing
+from gpu_runner.config.bounds import Checkpointing
 from gpu_runner.data.feed import Feed
 from gpu_runner.machine.selftest.check import (
     BOUNDS,
@@ -49,7 +49,6 @@ from gpu_runner.model.load import find, load
 from gpu_runner.model.loss import Kind, loss_sum
 from gpu_runner.model.offload import Offload
 from gpu_runner.model.save import save
-from gpu_runner.plan.compile_choice import choose, free_unused
 from gpu_runner.plan.machine import choose_device, configure_torch
 from gpu_runner.plan.plan import RunPlan, make_plan
 from gpu_runner.train.loop import TrainingStep, train_step
@@ -105,20 +104,6 @@ def compiled(demo: DemoModel) -> Figure:
     every = len(blocks_of(other))
     note = f"{regions} of {every} blocks"
     return Figure(off if regions == every else torch.inf, COMPILED, note)
-
-
-def timed(demo: DemoModel) -> Figure:
-    """A layer is timed, eager and compiled, and leaves no memory taken."""
-    require(demo.on_gpu, "on a CPU nothing is compiled unless asked for")
-    require_compiler(demo.device)
-    planned = make_plan(demo_config(demo.device.type, steps=MOST_STEPS))
-    free_unused(demo.device)
-    before = torch.cuda.memory_allocated(demo.device)
-    found = choose(planned).reason
-    if "in place of" not in found:
-        raise RuntimeError(found)
-    left = torch.cuda.memory_allocated(demo.device) - before
-    return Figure(abs(left), 0.0, found.removesuffix("."))
 
 
 def _regions(loss: Tensor) -> int:
@@ -299,7 +284,6 @@ STEPS: Final = (
     Check("Fused blocks give the same gradient", partial(_block_gradients, "none", True)),
     Check.of(offloaded),
     Check.of(compiled),
-    Check.of(timed),
     *(
         Check(f"The {kind} loss gives the gradient in fp64", partial(_loss, kind))
         for kind in ("full", "chunked", "linear")
