@@ -296,8 +296,9 @@ class BatchTime:
             backward += 2 * self._cast(matmuls, weights=False)
         backward += self._accumulated(matmuls)
         weights = sum(p.weights for p in matmuls)
+        sharded = sum(p.weights for p in matmuls if cluster.expert_shards > 1 or not p.routed)
         copied = copied_bytes(self.job)
-        forward, backward = forward + copied[0] * weights, backward + copied[1] * weights
+        forward, backward = forward + copied[0] * sharded, backward + copied[1] * sharded
         if recipe.base:
             model = self.job.model
             share = quantized_parameters(model, recipe) / linear_parameters(model)

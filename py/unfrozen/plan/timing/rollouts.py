@@ -4,8 +4,7 @@ An engine writes the sequences of its GPU, or of those that it is split among, a
 mode (trl/generation/vllm_generation.py). For each token it reads the weights once for all
 sequences that are in flight, and the keys and values of each (Pope et al., Efficiently scaling
 transformer inference, arXiv 2211.05102, section 2). Prompts are computed at the rate of matmuls.
-Messages between the parts of an engine are not counted, and no run
-judged these seconds yet.
+Messages between the parts of an engine are not counted. No run judged these seconds yet.
 """
 
 from __future__ import annotations

@@ -95,6 +95,18 @@ def test_fsdp2_copies_what_it_gathers_and_what_it_scatters_and_the_others_do_not
     assert more * part().machine.wide.memory == pytest.approx(4 * weights)
 
 
+def test_experts_that_a_gpu_has_to_itself_are_not_gathered_and_not_copied() -> None:
+    def seconds(**cluster: Any) -> float:
+        config = CATALOGUE["Qwen/Qwen3-30B-A3B"].config
+        given = {"model": config, "gpu": "H100", "recipe": {"seq_len": 2048}}
+        job = Job.read(given | {"cluster": {"gpus": 8, "sharding": "zero3"} | cluster})
+        return BatchTime(job, Machine.of(find("H100"), "bf16")).layer(True).forward.memory
+
+    experts = 128 * 3 * 768 * 2048
+    saved = (seconds() - seconds(expert_parallel=8)) * part().machine.wide.memory
+    assert saved == pytest.approx(4 * experts, rel=0.05)
+
+
 def test_liger_takes_the_head_in_chunks_that_each_read_its_weights() -> None:
     """32 chunks of 64 tokens: logits, input and weight gradients each read or write all weights."""
     recipe = {"micro_batch": 1, "seq_len": 2048}
